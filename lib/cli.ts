@@ -1,0 +1,63 @@
+import type { Command } from 'commander';
+import { PilotageError, formatError } from './errors.ts';
+
+/** Exit codes of every command; the table of docs/reference/exit-codes.md. */
+export const exitCodes = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  refused: 3,
+  unreachable: 4,
+} as const;
+
+const USAGE = /^E_(USAGE|CONFIG|FILE_|DATABASE_URL|PORT|ADDRESS|PERMISSION|KEY|PASSPHRASE|BAD_REQUEST)/;
+const UNREACHABLE =
+  /^E_(UNREACHABLE|TIMEOUT|DATABASE_UNREACHABLE|NOT_READY|DRAINING|OVERLOADED|TOO_MANY_REQUESTS)/;
+const INTERNAL = /^E_(INTERNAL|ABORTED|DISK_FULL|PROTOCOL)/;
+
+/**
+ * 2: the call or configuration is wrong; 3: something was verified or judged and refused; 4: a service cannot be
+ * reached now; 1: anything else.
+ */
+export function exitCodeOf(error: unknown): number {
+  if (!(error instanceof PilotageError)) return exitCodes.failed;
+  if (USAGE.test(error.code)) return exitCodes.usage;
+  if (UNREACHABLE.test(error.code)) return exitCodes.unreachable;
+  if (INTERNAL.test(error.code)) return exitCodes.failed;
+  return exitCodes.refused;
+}
+
+/** Prints one result: JSON with --json, else the text that `human` makes. */
+export function print<T>(value: T, options: { json?: boolean }, human: (value: T) => string): void {
+  process.stdout.write((options.json ? JSON.stringify(value) : human(value)) + '\n');
+}
+
+/** Prints an error for a person, or as one JSON object on stderr with --json, and sets the exit code. */
+export function reportError(error: unknown, json = false): void {
+  if (json && error instanceof PilotageError) {
+    const { code, message, where, expected, found, rule, fix } = error;
+    process.stderr.write(JSON.stringify({ code, message, where, expected, found, rule, fix }) + '\n');
+  } else {
+    process.stderr.write(formatError(error) + '\n');
+  }
+  if (process.env.PILOTAGE_DEBUG && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  process.exitCode = exitCodeOf(error);
+}
+
+/**
+ * Wraps a subcommand's action: runs it, and turns whatever it throws into a message and an exit code. `run` gets the
+ * positional arguments and then the options of the command and its parents.
+ */
+export function action<Options extends { json?: boolean }>(
+  run: (options: Options, ...args: string[]) => Promise<void>,
+): (this: Command, ...args: unknown[]) => Promise<void> {
+  return async function wrapped(this: Command, ...args: unknown[]) {
+    const command = args.at(-1) as Command;
+    const options = command.optsWithGlobals<Options>();
+    try {
+      await run(options, ...(args.slice(0, -2) as string[]));
+    } catch (error) {
+      reportError(error, options.json);
+    }
+  };
+}

@@ -1,0 +1,129 @@
+/** What a person needs to act on an error; every field is one plain sentence or value. */
+export interface ErrorParts<Code extends string = string> {
+  /** Stable identifier, `E_…`; listed in docs/reference/errors.md. */
+  code: Code;
+  /** One sentence: what went wrong. */
+  message: string;
+  /** File, field, host or option the error is about. */
+  where?: string;
+  expected?: string;
+  found?: string;
+  /** What to do about it. */
+  fix?: string;
+  /** The policy or verification rule that decided, for refusals. */
+  rule?: string;
+  cause?: unknown;
+  /** Seconds after which trying again is useful (429, 503). */
+  retryAfterSeconds?: number;
+}
+
+/** Base of every error that Pilotage throws on purpose. Anything else that reaches a user is a defect. */
+export class PilotageError<Code extends string = string> extends Error {
+  readonly code: Code;
+  readonly where?: string;
+  readonly expected?: string;
+  readonly found?: string;
+  readonly fix?: string;
+  readonly rule?: string;
+  readonly retryAfterSeconds?: number;
+
+  constructor(parts: ErrorParts<Code>) {
+    super(parts.message, parts.cause === undefined ? undefined : { cause: parts.cause });
+    this.name = 'PilotageError';
+    this.code = parts.code;
+    if (parts.where !== undefined) this.where = parts.where;
+    if (parts.expected !== undefined) this.expected = parts.expected;
+    if (parts.found !== undefined) this.found = parts.found;
+    if (parts.fix !== undefined) this.fix = parts.fix;
+    if (parts.rule !== undefined) this.rule = parts.rule;
+    if (parts.retryAfterSeconds !== undefined) this.retryAfterSeconds = parts.retryAfterSeconds;
+  }
+}
+
+/** Codes that belong to no single folder. Each other folder has its own `errors.ts`. */
+export type LibErrorCode =
+  | 'E_CONFIG_UNREADABLE'
+  | 'E_CONFIG_INVALID'
+  | 'E_USAGE'
+  | 'E_FILE_MISSING'
+  | 'E_FILE_UNREADABLE'
+  | 'E_PORT_IN_USE'
+  | 'E_ADDRESS_UNAVAILABLE'
+  | 'E_UNREACHABLE'
+  | 'E_TIMEOUT'
+  | 'E_PROTOCOL'
+  | 'E_ABORTED'
+  | 'E_DATABASE_UNREACHABLE'
+  | 'E_DATABASE_URL'
+  | 'E_SCHEMA_UNKNOWN'
+  | 'E_SCHEMA_OUTDATED'
+  | 'E_MIGRATION_CHANGED'
+  | 'E_DISK_FULL'
+  | 'E_PERMISSION';
+
+export const libError = (parts: ErrorParts<LibErrorCode>): PilotageError<LibErrorCode> =>
+  new PilotageError(parts);
+
+/** Names what a Node system error means, with the thing it happened to. */
+export function fromSystemError(error: unknown, where: string): PilotageError<LibErrorCode> {
+  const system = error as NodeJS.ErrnoException;
+  const known: Record<string, { code: LibErrorCode; message: string; fix: string }> = {
+    ENOENT: {
+      code: 'E_FILE_MISSING',
+      message: 'There is no such file or directory.',
+      fix: 'Check the path.',
+    },
+    EACCES: {
+      code: 'E_PERMISSION',
+      message: 'Permission denied.',
+      fix: 'Check the owner and mode of the path.',
+    },
+    EPERM: {
+      code: 'E_PERMISSION',
+      message: 'Operation not permitted.',
+      fix: 'Check the owner and mode of the path.',
+    },
+    EISDIR: { code: 'E_FILE_UNREADABLE', message: 'This is a directory, not a file.', fix: 'Name a file.' },
+    ENOTDIR: {
+      code: 'E_FILE_MISSING',
+      message: 'A part of the path is not a directory.',
+      fix: 'Check the path.',
+    },
+    ENOSPC: { code: 'E_DISK_FULL', message: 'The disk is full.', fix: 'Free space on this file system.' },
+    EADDRINUSE: {
+      code: 'E_PORT_IN_USE',
+      message: 'The address is already in use by another program.',
+      fix: 'Choose another port, or stop the program that has it.',
+    },
+    EADDRNOTAVAIL: {
+      code: 'E_ADDRESS_UNAVAILABLE',
+      message: 'This machine does not have that address.',
+      fix: 'Listen on an address of this machine, for example 127.0.0.1.',
+    },
+    ECONNREFUSED: {
+      code: 'E_UNREACHABLE',
+      message: 'The connection was refused.',
+      fix: 'Is the service running there?',
+    },
+    ENOTFOUND: { code: 'E_UNREACHABLE', message: 'The host name is unknown.', fix: 'Check the host name.' },
+  };
+  const parts = known[system?.code ?? ''] ?? {
+    code: 'E_FILE_UNREADABLE' as const,
+    message: `The system reported ${system?.code ?? 'an error'}: ${system?.message ?? String(error)}.`,
+    fix: 'See the message.',
+  };
+  return libError({ ...parts, where, cause: error });
+}
+
+/** Text for a terminal: code and message first, then the parts that are known. Never a stack trace. */
+export function formatError(error: unknown): string {
+  if (!(error instanceof PilotageError)) {
+    const text = error instanceof Error ? error.message : String(error);
+    return `E_INTERNAL: ${text}\n  This is a defect in Pilotage; run again with PILOTAGE_DEBUG=1 and report what it prints.`;
+  }
+  const lines = [`${error.code}: ${error.message}`];
+  for (const field of ['where', 'expected', 'found', 'rule', 'fix'] as const) {
+    if (error[field] !== undefined) lines.push(`  ${field}: ${error[field]}`);
+  }
+  return lines.join('\n');
+}
