@@ -1,4 +1,4 @@
-import * as z from 'zod';
+import type * as z from 'zod';
 import { parse as parseYaml } from 'yaml';
 import { libError } from './errors.ts';
 import { readTextBounded } from './files.ts';
