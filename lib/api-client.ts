@@ -1,4 +1,3 @@
-import { Agent, request } from 'undici';
 import { PilotageError, libError } from './errors.ts';
 import { errorTable, isWireErrorCode } from './error-table.ts';
 import type { ClientAction } from './error-table.ts';
@@ -10,6 +9,8 @@ import type { Logger } from './log.ts';
 import { fromProblem } from './problem.ts';
 import { IDEMPOTENCY_HEADER, routes } from './protocol.ts';
 import type { PathParams, Query, ReplyBody, RequestBody, Route, RouteName } from './protocol.ts';
+import { undiciTransport } from './transport.ts';
+import type { ClientTls, Transport } from './transport.ts';
 import { version } from './version.ts';
 
 export interface CallInput<N extends RouteName> {
@@ -39,14 +40,13 @@ export interface ApiClient {
 export interface ApiClientOptions {
   /** Base URLs, tried in order from the last one that worked. */
   servers: readonly string[];
-  /** PEM texts. `ca` is the only authority trusted; `cert` is the whole chain, leaf first. */
-  tls: { ca: string; cert?: string; key?: string };
+  tls: ClientTls;
+  /** How requests travel; undici when not given. */
+  transport?: Transport;
   clock?: Clock;
   log?: Logger;
   timeoutSeconds?: number;
 }
-
-const MAX_REPLY_BYTES = 64 << 20;
 
 /**
  * The client of every part that talks to a server: one idempotency key over all repeats of a call, failover over the
@@ -55,17 +55,7 @@ const MAX_REPLY_BYTES = 64 << 20;
 export function createApiClient(options: ApiClientOptions): ApiClient {
   const clock = options.clock ?? systemClock;
   const log = options.log ?? silentLog;
-  const agent = new Agent({
-    connect: {
-      ca: options.tls.ca,
-      ...(options.tls.cert !== undefined && { cert: options.tls.cert }),
-      ...(options.tls.key !== undefined && { key: options.tls.key }),
-      timeout: 10_000,
-      maxCachedSessions: 0,
-    },
-    connections: 8,
-    keepAliveTimeout: 30_000,
-  });
+  const transport = options.transport ?? undiciTransport(options.tls);
   let preferred = 0;
 
   async function once(
@@ -76,41 +66,31 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
   ): Promise<unknown> {
     const url =
       base.replace(/\/$/, '') + fillPath(route.path, input.params ?? {}) + queryString(input.query ?? {});
-    const deadlineMs = (input.timeoutSeconds ?? options.timeoutSeconds ?? 30) * 1000;
-    const timeout = AbortSignal.timeout(deadlineMs);
-    try {
-      const response = await request(url, {
-        method: route.method,
-        dispatcher: agent,
-        headers: {
-          accept: 'application/json',
-          'user-agent': `pilotage/${version}`,
-          ...(route.method === 'POST' && { 'content-type': 'application/json' }),
-          ...(key !== undefined && { [IDEMPOTENCY_HEADER]: key }),
-        },
-        body: route.method === 'POST' ? JSON.stringify(input.body ?? {}) : null,
-        signal: input.signal ? AbortSignal.any([input.signal, timeout]) : timeout,
-        headersTimeout: deadlineMs,
-        bodyTimeout: deadlineMs,
-      });
-      const text = await readBounded(response.body);
-      const value = parseJson(text);
-      if (response.statusCode >= 400) {
-        throw fromProblem(response.statusCode, value, url, header(response.headers['retry-after']));
-      }
-      const parsed = route.reply.safeParse(value);
-      if (parsed.success) return parsed.data;
-      throw libError({
-        code: 'E_PROTOCOL',
-        message: `The answer does not fit the contract: ${parsed.error.issues[0]?.path.join('.')}: ${parsed.error.issues[0]?.message}.`,
-        where: url,
-        fix: 'Client and server may be of versions that do not fit.',
-      });
-    } catch (error) {
-      if (error instanceof PilotageError) throw error;
-      input.signal?.throwIfAborted();
-      throw transportError(error, url, timeout.aborted, deadlineMs);
+    const response = await transport.send({
+      url,
+      method: route.method,
+      headers: {
+        accept: 'application/json',
+        'user-agent': `pilotage/${version}`,
+        ...(route.method === 'POST' && { 'content-type': 'application/json' }),
+        ...(key !== undefined && { [IDEMPOTENCY_HEADER]: key }),
+      },
+      body: route.method === 'POST' ? JSON.stringify(input.body ?? {}) : null,
+      deadlineMs: (input.timeoutSeconds ?? options.timeoutSeconds ?? 30) * 1000,
+      signal: input.signal,
+    });
+    const value = parseJson(response.text);
+    if (response.status >= 400) {
+      throw fromProblem(response.status, value, url, header(response.headers['retry-after']));
     }
+    const parsed = route.reply.safeParse(value);
+    if (parsed.success) return parsed.data;
+    throw libError({
+      code: 'E_PROTOCOL',
+      message: `The answer does not fit the contract: ${parsed.error.issues[0]?.path.join('.')}: ${parsed.error.issues[0]?.message}.`,
+      where: url,
+      fix: 'Client and server may be of versions that do not fit.',
+    });
   }
 
   return {
@@ -141,7 +121,7 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
         }
       }
     },
-    close: () => agent.destroy(),
+    close: () => transport.close(),
   };
 }
 
@@ -172,18 +152,6 @@ function queryString(query: Record<string, unknown>): string {
     : `?${new URLSearchParams(entries.map(([key, value]) => [key, String(value)])).toString()}`;
 }
 
-async function readBounded(body: AsyncIterable<Uint8Array>): Promise<string> {
-  const parts: Uint8Array[] = [];
-  let size = 0;
-  for await (const part of body) {
-    size += part.length;
-    if (size > MAX_REPLY_BYTES)
-      throw libError({ code: 'E_PROTOCOL', message: 'The answer is larger than any answer should be.' });
-    parts.push(part);
-  }
-  return Buffer.concat(parts).toString('utf8');
-}
-
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -194,29 +162,3 @@ function parseJson(text: string): unknown {
 
 const header = (value: string | string[] | undefined): string | undefined =>
   Array.isArray(value) ? value[0] : value;
-
-function transportError(error: unknown, url: string, timedOut: boolean, deadlineMs: number): PilotageError {
-  const origin = new URL(url).origin;
-  const cause = error as NodeJS.ErrnoException;
-  if (timedOut || /TIMEOUT/.test(cause.code ?? '')) {
-    return libError({
-      code: 'E_TIMEOUT',
-      message: `The server did not answer within ${deadlineMs / 1000} s.`,
-      where: origin,
-      fix: 'Is it overloaded, or a firewall in between?',
-      cause,
-    });
-  }
-  const untrusted = /CERT|SELF_SIGNED|UNABLE_TO|ALTNAME/.test(cause.code ?? '');
-  return libError({
-    code: 'E_UNREACHABLE',
-    message: untrusted
-      ? `The server's certificate is not accepted (${cause.code}).`
-      : `The server cannot be reached (${cause.code ?? cause.message}).`,
-    where: origin,
-    fix: untrusted
-      ? 'Check the authority given as server CA, and the address.'
-      : 'Is the server running there?',
-    cause,
-  });
-}
