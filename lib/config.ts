@@ -1,5 +1,4 @@
 import type * as z from 'zod';
-import { parse as parseYaml } from 'yaml';
 import { libError } from './errors.ts';
 import { readTextBounded } from './files.ts';
 
@@ -18,6 +17,7 @@ export interface LoadedConfig<T> {
  *
  * @param options.schema a zod strict object; unknown keys fail with the nearest known name.
  * @param options.file YAML or JSON file; missing or unreadable is an error when it is named.
+ * @param options.given values that were read already, from the file that `where` names; in the place of `file`.
  * @param options.envPrefix `PILOTAGE_SERVER_` reads `PILOTAGE_SERVER_LISTEN` into `listen`; JSON or plain text.
  * @param options.flags values given on the command line; `undefined` ones are ignored.
  * @throws E_CONFIG_UNREADABLE, E_CONFIG_INVALID naming file, field, what was expected and found.
@@ -25,6 +25,7 @@ export interface LoadedConfig<T> {
 export async function loadConfig<S extends z.ZodObject>(options: {
   schema: S;
   file?: string | undefined;
+  given?: { where: string; values: Record<string, unknown> };
   envPrefix: string;
   env?: NodeJS.ProcessEnv;
   flags?: Record<string, unknown>;
@@ -40,11 +41,13 @@ export async function loadConfig<S extends z.ZodObject>(options: {
     }
   };
   if (options.file !== undefined) put('file', await readConfigFile(options.file));
+  if (options.given !== undefined) put('file', options.given.values);
   put('environment', fromEnvironment(known, options.envPrefix, options.env ?? process.env));
   put('flag', options.flags ?? {});
   const result = options.schema.safeParse(merged);
   if (!result.success) {
-    throw describeIssue(result.error.issues[0]!, known, sources, options);
+    const file = options.file ?? options.given?.where;
+    throw describeIssue(result.error.issues[0]!, known, sources, { file, envPrefix: options.envPrefix });
   }
   return { value: Object.freeze(result.data) as z.output<S>, sources };
 }
@@ -52,6 +55,8 @@ export async function loadConfig<S extends z.ZodObject>(options: {
 async function readConfigFile(file: string): Promise<Record<string, unknown>> {
   let value: unknown;
   try {
+    // Loaded here, so that a program without a configuration file (the pilot) does not carry it.
+    const { parse: parseYaml } = await import('yaml');
     value = parseYaml(await readTextBounded(file));
   } catch (error) {
     throw libError({
