@@ -1,0 +1,18 @@
+import type { DialectSupport } from '../../dialect.ts';
+import { nowMs } from './clock.ts';
+import { columnTypes } from './column-types.ts';
+import { connect } from './connection.ts';
+import { classifyError } from './errors.ts';
+import { insertIfAbsent } from './insert-if-absent.ts';
+import { withMigrationLock } from './migration-lock.ts';
+
+export const mariadb: DialectSupport = {
+  name: 'mariadb',
+  connect,
+  nowMs,
+  columnTypes,
+  classifyError,
+  ddlIsTransactional: false,
+  withMigrationLock,
+  insertIfAbsent,
+};

@@ -1,0 +1,36 @@
+import type { DatabaseErrorKind } from '../../dialect.ts';
+
+const UNREACHABLE = new Set([
+  'PROTOCOL_CONNECTION_LOST',
+  'ER_POOL_DEADLINE',
+  'ETIMEDOUT',
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EPIPE',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+]);
+
+/** Error numbers: https://mariadb.com/kb/en/mariadb-error-code-reference/ */
+export function classifyError(error: unknown): DatabaseErrorKind {
+  const { errno, code, sqlState, fatal } = error as {
+    errno?: unknown;
+    code?: unknown;
+    sqlState?: unknown;
+    fatal?: unknown;
+  };
+  if (typeof errno === 'number' && typeof sqlState === 'string') {
+    if (errno === 1062 || errno === 1586) return 'unique-violation';
+    // lock wait timeout, deadlock, record changed since last read
+    if ([1205, 1213, 1020].includes(errno)) return 'try-again';
+    // table exists, unknown table, duplicate column, duplicate key name, cannot drop, duplicate constraint
+    if ([1050, 1051, 1060, 1061, 1091, 1826].includes(errno)) return 'already-so';
+    // too many connections, access denied, unknown database, shutdown, killed
+    if ([1040, 1044, 1045, 1049, 1053, 1203, 1226, 1698, 1927].includes(errno)) return 'unreachable';
+    return 'other';
+  }
+  const ofDriver = typeof fatal === 'boolean' || code === 'ER_POOL_DEADLINE';
+  return ofDriver && typeof code === 'string' && UNREACHABLE.has(code) ? 'unreachable' : 'other';
+}

@@ -1,0 +1,66 @@
+import { PostgresAdapter, PostgresDriver, PostgresIntrospector, PostgresQueryCompiler } from 'kysely';
+import type { DatabaseConnection, Dialect, PostgresPool } from 'kysely';
+import pg from 'pg';
+import type { OpenOptions } from '../../dialect.ts';
+import { numeric, safeInteger } from '../../safe-integer.ts';
+import { databaseUnreachable } from '../../unreachable.ts';
+import { classifyError } from './errors.ts';
+
+const INT8 = pg.types.builtins.INT8;
+const NUMERIC = pg.types.builtins.NUMERIC;
+
+/** PostgreSQL through pg: a pool, whole numbers as JavaScript numbers, a deadline on every wait. */
+export async function connect(options: OpenOptions): Promise<Dialect> {
+  const { url, log } = options;
+  if (url.dialect !== 'postgres') throw new Error(`not a PostgreSQL address: ${url.label}`);
+  const pool = new pg.Pool({
+    host: url.socket ?? url.host,
+    port: url.port,
+    user: url.user,
+    ...(url.password === undefined ? {} : { password: url.password }),
+    database: url.database,
+    ssl: url.tls === undefined ? false : { rejectUnauthorized: true, ...url.tls },
+    max: options.maxConnections,
+    connectionTimeoutMillis: options.connectMilliseconds,
+    idleTimeoutMillis: 60_000,
+    keepAlive: true,
+    application_name: 'pilotage',
+    lock_timeout: options.lockMilliseconds,
+    statement_timeout: options.statementMilliseconds,
+    types: {
+      getTypeParser: (oid: number, format?: 'text' | 'binary') =>
+        oid === INT8
+          ? safeInteger
+          : oid === NUMERIC
+            ? numeric
+            : (pg.types.getTypeParser(oid, format as 'text') as (text: string) => unknown),
+    } as pg.CustomTypesConfig,
+  });
+  // An idle connection that breaks is replaced at the next use; without a listener it would end the process.
+  pool.on('error', error =>
+    log.warn({ database: url.label, error: error.message }, 'idle database connection lost'),
+  );
+  return {
+    createDriver: () => new Driver(pool as unknown as PostgresPool, options),
+    createQueryCompiler: () => new PostgresQueryCompiler(),
+    createAdapter: () => new PostgresAdapter(),
+    createIntrospector: db => new PostgresIntrospector(db),
+  };
+}
+
+class Driver extends PostgresDriver {
+  readonly #options: OpenOptions;
+
+  constructor(pool: PostgresPool, options: OpenOptions) {
+    super({ pool });
+    this.#options = options;
+  }
+
+  override async acquireConnection(): Promise<DatabaseConnection> {
+    try {
+      return await super.acquireConnection();
+    } catch (error) {
+      throw classifyError(error) === 'unreachable' ? databaseUnreachable(this.#options.url, error) : error;
+    }
+  }
+}
