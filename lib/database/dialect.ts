@@ -69,26 +69,26 @@ export interface OpenOptions {
 export interface DialectSupport {
   name: DialectName;
   /** The kysely dialect for a URL; connects on first use. */
-  connect(options: OpenOptions): Promise<Dialect>;
+  connect: (options: OpenOptions) => Promise<Dialect>;
   nowMs: RawBuilder<number>;
   columnTypes: ColumnTypes;
-  classifyError(error: unknown): DatabaseErrorKind;
+  classifyError: (error: unknown) => DatabaseErrorKind;
   /** True where a schema change is part of the transaction around it. */
   ddlIsTransactional: boolean;
   /**
    * Runs `work` while no other process migrates this database; in one transaction where DDL is transactional, else on
    * one connection. Rejects with a `try-again` error when the lock is not free within the patience.
    */
-  withMigrationLock<T>(
+  withMigrationLock: <T>(
     db: AnyKysely,
     patienceMilliseconds: number,
     work: (db: AnyKysely) => Promise<T>,
-  ): Promise<T>;
+  ) => Promise<T>;
   /** See insert-if-absent.ts. */
-  insertIfAbsent(
+  insertIfAbsent: (
     db: AnyKysely,
     table: string,
     row: Record<string, unknown>,
     keyColumns: readonly string[],
-  ): Promise<boolean>;
+  ) => Promise<boolean>;
 }

@@ -18,5 +18,5 @@ export async function insertIfAbsent<Schema, Table extends keyof Schema & string
   keyColumns: readonly (keyof Insertable<Schema[Table]> & string)[],
 ): Promise<boolean> {
   const db: AnyKysely = trx;
-  return dialectOf(db).insertIfAbsent(db, table, row as Record<string, unknown>, keyColumns);
+  return dialectOf(db).insertIfAbsent(db, table, row, keyColumns);
 }

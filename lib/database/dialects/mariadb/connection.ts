@@ -1,7 +1,7 @@
 import { MysqlAdapter, MysqlDriver, MysqlIntrospector, MysqlQueryCompiler } from 'kysely';
-import type { Dialect, MysqlPool } from 'kysely';
-import mysql from 'mysql2';
-import type { PoolConnection, PoolOptions } from 'mysql2';
+import type { Dialect } from 'kysely';
+import { createPool } from 'mysql2';
+import type { Pool, PoolConnection, PoolOptions } from 'mysql2';
 import type { OpenOptions } from '../../dialect.ts';
 import { databaseUnreachable } from '../../unreachable.ts';
 import { classifyError } from './errors.ts';
@@ -39,7 +39,7 @@ export async function connect(options: OpenOptions): Promise<Dialect> {
     multipleStatements: false,
     typeCast: readField,
   };
-  const pool = mysql.createPool(config);
+  const pool = createPool(config);
   const settings = sessionSettings(options);
   pool.on('connection', (connection: PoolConnection) => {
     // Runs before anything the new connection is used for: commands of one connection are a queue.
@@ -60,8 +60,8 @@ export async function connect(options: OpenOptions): Promise<Dialect> {
 class Driver extends MysqlDriver {
   readonly #options: OpenOptions;
 
-  constructor(pool: mysql.Pool, options: OpenOptions) {
-    super({ pool: pool as unknown as MysqlPool });
+  constructor(pool: Pool, options: OpenOptions) {
+    super({ pool });
     this.#options = options;
   }
 
@@ -73,7 +73,7 @@ class Driver extends MysqlDriver {
     const deadline = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
         connection.then(
-          late => this.releaseConnection(late),
+          late => this.releaseConnection(late as Parameters<MysqlDriver['releaseConnection']>[0]),
           () => {},
         );
         reject(Object.assign(new Error('no free connection in time'), { code: 'ER_POOL_DEADLINE' }));

@@ -1,19 +1,19 @@
 import { PostgresAdapter, PostgresDriver, PostgresIntrospector, PostgresQueryCompiler } from 'kysely';
 import type { DatabaseConnection, Dialect, PostgresPool } from 'kysely';
-import pg from 'pg';
+import { Pool, types } from 'pg';
 import type { OpenOptions } from '../../dialect.ts';
 import { numeric, safeInteger } from '../../safe-integer.ts';
 import { databaseUnreachable } from '../../unreachable.ts';
 import { classifyError } from './errors.ts';
 
-const INT8 = pg.types.builtins.INT8;
-const NUMERIC = pg.types.builtins.NUMERIC;
+const INT8: number = types.builtins.INT8;
+const NUMERIC: number = types.builtins.NUMERIC;
 
 /** PostgreSQL through pg: a pool, whole numbers as JavaScript numbers, a deadline on every wait. */
 export async function connect(options: OpenOptions): Promise<Dialect> {
   const { url, log } = options;
   if (url.dialect !== 'postgres') throw new Error(`not a PostgreSQL address: ${url.label}`);
-  const pool = new pg.Pool({
+  const pool = new Pool({
     host: url.socket ?? url.host,
     port: url.port,
     user: url.user,
@@ -33,15 +33,15 @@ export async function connect(options: OpenOptions): Promise<Dialect> {
           ? safeInteger
           : oid === NUMERIC
             ? numeric
-            : (pg.types.getTypeParser(oid, format as 'text') as (text: string) => unknown),
-    } as pg.CustomTypesConfig,
+            : (types.getTypeParser(oid, format) as (text: string) => unknown),
+    },
   });
   // An idle connection that breaks is replaced at the next use; without a listener it would end the process.
   pool.on('error', error =>
     log.warn({ database: url.label, error: error.message }, 'idle database connection lost'),
   );
   return {
-    createDriver: () => new Driver(pool as unknown as PostgresPool, options),
+    createDriver: () => new Driver(pool, options),
     createQueryCompiler: () => new PostgresQueryCompiler(),
     createAdapter: () => new PostgresAdapter(),
     createIntrospector: db => new PostgresIntrospector(db),
