@@ -50,7 +50,14 @@ export type X509ErrorCode =
   | 'E_CHAIN_INVALID'
   | 'E_CHAIN_EXPIRED'
   | 'E_CHAIN_UNTRUSTED'
-  | 'E_SESSION_RESUMED';
+  | 'E_SESSION_RESUMED'
+  | 'E_CERTIFICATE_UNREADABLE'
+  | 'E_TRUST_EMPTY'
+  | 'E_CSR_INVALID'
+  | 'E_SUBJECT_INVALID'
+  | 'E_AUTHORITY_EXISTS'
+  | 'E_AUTHORITY_EXPIRED'
+  | 'E_AUTHORITY_INVALID';
 
 export type SigningErrorCode = VerificationErrorCode | KeyErrorCode | ReleaseErrorCode | X509ErrorCode;
 
