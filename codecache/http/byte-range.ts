@@ -1,0 +1,37 @@
+export type RangeAnswer =
+  { kind: 'whole' } | { kind: 'part'; start: number; end: number } | { kind: 'unsatisfiable' };
+
+/**
+ * Judges a Range header against a body of `size` bytes (RFC 9110 14.2). Several ranges, other units and malformed
+ * headers are ignored, which the specification allows: the whole body is the answer.
+ *
+ * @returns for a part, `start` and inclusive `end`, both inside the body.
+ */
+export function byteRange(header: string | undefined, size: number): RangeAnswer {
+  const match = header === undefined ? null : /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header.trim());
+  if (match === null) return { kind: 'whole' };
+  const [, first, last] = match as unknown as [string, string, string];
+  if (first === '' && last === '') return { kind: 'whole' };
+  if (first === '') {
+    const suffix = Number(last);
+    if (suffix === 0 || size === 0) return { kind: 'unsatisfiable' };
+    return { kind: 'part', start: Math.max(0, size - suffix), end: size - 1 };
+  }
+  const start = Number(first);
+  if (last !== '' && Number(last) < start) return { kind: 'whole' };
+  if (start >= size) return { kind: 'unsatisfiable' };
+  return { kind: 'part', start, end: last === '' ? size - 1 : Math.min(Number(last), size - 1) };
+}
+
+/** True when one of the tags of If-None-Match is this strong tag (weak comparison, RFC 9110 13.1.2). */
+export function matchesEtag(header: string | undefined, etag: string): boolean {
+  if (header === undefined) return false;
+  return header.split(',').some(part => {
+    const tag = part.trim();
+    return tag === '*' || tag === etag || tag === `W/${etag}`;
+  });
+}
+
+/** If-Range lets a range through only for the same strong tag; dates are treated as not matching (RFC 9110 13.1.5). */
+export const rangeApplies = (ifRange: string | undefined, etag: string): boolean =>
+  ifRange === undefined || ifRange.trim() === etag;

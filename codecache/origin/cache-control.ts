@@ -1,0 +1,24 @@
+import type { ObjectName } from '../http/object-name.ts';
+
+const IMMUTABLE = 'public, max-age=31536000, immutable, no-transform';
+
+/**
+ * The Cache-Control of each answer of the origin (code-store 4.4). Explicit on every answer, 404 included, because a
+ * shared cache may otherwise keep timestamp.json by heuristics and passes on each request for the next root.
+ *
+ * @param expiresMs when the timestamp's signature runs out, epoch milliseconds: no cache may serve it longer.
+ */
+export function cacheControl(
+  name: ObjectName | undefined,
+  status: number,
+  nowMs: number,
+  expiresMs?: number,
+): string {
+  if (status === 404) return name?.kind === 'root' ? 'public, max-age=60' : 'public, max-age=5';
+  if (status >= 400 || name === undefined) return 'no-store';
+  if (name.kind === 'timestamp') {
+    const left = Math.max(0, Math.floor(((expiresMs ?? nowMs) - nowMs) / 1000));
+    return `public, max-age=${Math.min(30, left)}, stale-if-error=${left}`;
+  }
+  return name.kind === 'other' ? 'public, max-age=5' : IMMUTABLE;
+}

@@ -1,0 +1,186 @@
+import type { Clock } from '../../lib/clock.ts';
+import { PilotageError, fromSystemError } from '../../lib/errors.ts';
+import type { ObjectName } from '../http/object-name.ts';
+import { fileSource } from './body-source.ts';
+import type { BodySource } from './body-source.ts';
+import { Flight } from './flight.ts';
+import type { ObjectStore } from './object-store.ts';
+import { dump } from './upstreams.ts';
+import type { Upstream, UpstreamAnswer, Upstreams } from './upstreams.ts';
+
+export type HashName = Extract<ObjectName, { kind: 'hash-named' }>;
+export type GotObject = { how: 'hit' | 'miss' | 'joined'; source: BodySource } | { how: 'missing' };
+
+type Ready = { flight: Flight } | 'kept' | 'missing';
+
+interface Fetch {
+  /** The flight clients may read from now; replaced when an attempt fails and the next upstream is asked. */
+  current: Flight | undefined;
+  /** Resolves when `current` became streamable or the fetch ended; then made anew. */
+  changed: PromiseWithResolvers<void>;
+  ended: Ready | { failure: unknown } | undefined;
+}
+
+/**
+ * Hash-named objects: from the store, else fetched once for all who ask. A body that does not fit its name is asked for
+ * once more past the caches above (no-cache), then from the next upstream; who sent it is named in log and counters.
+ */
+export class ObjectCache {
+  readonly #store: ObjectStore;
+  readonly #upstreams: Upstreams;
+  readonly #clock: Clock;
+  readonly #maxBytes: number;
+  readonly #fetches = new Map<string, Fetch>();
+
+  constructor(options: { store: ObjectStore; upstreams: Upstreams; clock: Clock; maxBytes: number }) {
+    this.#store = options.store;
+    this.#upstreams = options.upstreams;
+    this.#clock = options.clock;
+    this.#maxBytes = options.maxBytes;
+  }
+
+  /**
+   * @param wholeOnly wait until the object is verified (ranges); else a large one may be read while it arrives.
+   * @throws E_UPSTREAM_FAILED, E_UPSTREAM_TIMEOUT, E_UPSTREAM_FORGED of the last upstream tried.
+   */
+  async get(name: HashName, wholeOnly: boolean): Promise<GotObject> {
+    let how: 'hit' | 'miss' | 'joined' = 'hit';
+    if (!this.#fetches.has(name.sha256)) {
+      const kept = await this.#store.open(name.sha256);
+      if (kept !== undefined) return { how, source: fileSource(kept.file, kept.bytes, kept.storedMs) };
+    }
+    let fetch = this.#fetches.get(name.sha256);
+    how = fetch === undefined ? 'miss' : 'joined';
+    fetch ??= this.#start(name);
+    for (;;) {
+      const { ended, current } = fetch;
+      if (ended !== undefined) {
+        if (ended === 'missing') return { how: 'missing' };
+        if (ended !== 'kept' && 'failure' in ended) throw ended.failure;
+        if (ended !== 'kept') return { how, source: ended.flight.source() };
+      } else if (!wholeOnly && current?.streamable === true) {
+        return { how, source: current.source() };
+      }
+      await fetch.changed.promise;
+    }
+  }
+
+  #start(name: HashName): Fetch {
+    const fetch: Fetch = { current: undefined, changed: Promise.withResolvers(), ended: undefined };
+    this.#fetches.set(name.sha256, fetch);
+    void this.#run(name, fetch);
+    return fetch;
+  }
+
+  async #run(name: HashName, fetch: Fetch): Promise<void> {
+    let flight: Flight | undefined;
+    try {
+      flight = await this.#tryAll(name, fetch);
+      fetch.ended = flight === undefined ? 'missing' : { flight };
+    } catch (failure) {
+      fetch.ended = { failure };
+    }
+    wake(fetch);
+    this.#fetches.delete(name.sha256);
+    // Those who waited took their reader in the microtasks of wake(); the receiver's own hold on the file can go.
+    setImmediate(() => void flight?.release());
+  }
+
+  async #tryAll(name: HashName, fetch: Fetch): Promise<Flight | undefined> {
+    let failure: unknown;
+    for (const upstream of this.#upstreams.order()) {
+      for (const noCache of [false, true]) {
+        try {
+          const flight = await this.#attempt(upstream, name, noCache, fetch);
+          if (flight !== undefined) return flight;
+          break;
+        } catch (error) {
+          failure = error;
+          if (!(error instanceof PilotageError) || error.code !== 'E_UPSTREAM_FORGED') break;
+        }
+      }
+    }
+    if (failure !== undefined) throw failure;
+    return undefined;
+  }
+
+  /** @returns the verified flight, or undefined when the upstream does not have the object. */
+  async #attempt(
+    upstream: Upstream,
+    name: HashName,
+    noCache: boolean,
+    fetch: Fetch,
+  ): Promise<Flight | undefined> {
+    const headers: Record<string, string> = noCache
+      ? { 'cache-control': 'no-cache', pragma: 'no-cache' }
+      : {};
+    const reply = await this.#upstreams.ask(upstream, name.path, headers);
+    if (reply.status !== 200) {
+      await dump(reply);
+      return undefined;
+    }
+    const flight = await this.#begin(upstream, name, reply);
+    fetch.current = flight;
+    if (flight.streamable) wake(fetch);
+    try {
+      await this.#receive(upstream, name, reply, flight);
+      flight.verified();
+      return flight;
+    } catch (error) {
+      fetch.current = undefined;
+      reply.body.destroy();
+      await flight.failed(error);
+      await flight.release();
+      throw error;
+    }
+  }
+
+  async #begin(upstream: Upstream, name: HashName, reply: UpstreamAnswer): Promise<Flight> {
+    const announced = reply.headers['content-length'];
+    const length = announced === undefined ? undefined : Number(announced);
+    if (length !== undefined && !(length <= this.#maxBytes)) {
+      reply.body.destroy();
+      throw this.#upstreams.blame(
+        upstream,
+        name.path,
+        `at most ${this.#maxBytes} bytes`,
+        `${announced} bytes`,
+      );
+    }
+    try {
+      const { path, file } = await this.#store.incoming();
+      return new Flight({ file, path, length, startedMs: this.#clock.now() });
+    } catch (error) {
+      reply.body.destroy();
+      throw error;
+    }
+  }
+
+  async #receive(upstream: Upstream, name: HashName, reply: UpstreamAnswer, flight: Flight): Promise<void> {
+    let found: string;
+    try {
+      found = await flight.receive(reply.body as AsyncIterable<Buffer>, this.#maxBytes);
+    } catch (error) {
+      if (error instanceof PilotageError) {
+        if (error.code !== 'E_UPSTREAM_FORGED') throw error;
+        throw this.#upstreams.blame(upstream, name.path, error.expected ?? '', error.found ?? '');
+      }
+      throw this.#upstreams.failed(upstream, name.path, error);
+    }
+    if (found !== name.sha256) {
+      throw this.#upstreams.blame(upstream, name.path, `sha256 ${name.sha256}`, `sha256 ${found}`);
+    }
+    this.#upstreams.worked(upstream);
+    try {
+      await this.#store.commit(flight.path, flight.file, name.sha256, flight.written, this.#clock.now());
+    } catch (error) {
+      throw error instanceof PilotageError ? error : fromSystemError(error, flight.path);
+    }
+  }
+}
+
+function wake(fetch: Fetch): void {
+  const { resolve } = fetch.changed;
+  fetch.changed = Promise.withResolvers();
+  resolve();
+}
