@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { errorTable, isWireErrorCode } from './error-table.ts';
 import { PilotageError, formatError } from './errors.ts';
 
 /** Exit codes of every command; the table of docs/reference/exit-codes.md. */
@@ -10,21 +11,27 @@ export const exitCodes = {
   unreachable: 4,
 } as const;
 
-const USAGE = /^E_(USAGE|CONFIG|FILE_|DATABASE_URL|PORT|ADDRESS|PERMISSION|KEY|PASSPHRASE|BAD_REQUEST)/;
+/** Codes of our own, by what they say; everything that is not listed here is about the call or its surroundings. */
+const REFUSED = /^E_(TUF|TARGET|CHANNEL|CLOCK|CHAIN|THRESHOLD|LOG_TAMPERED|UPSTREAM_FORGED|ARCHIVE_UNSAFE)/;
 const UNREACHABLE =
-  /^E_(UNREACHABLE|TIMEOUT|DATABASE_UNREACHABLE|NOT_READY|DRAINING|OVERLOADED|TOO_MANY_REQUESTS)/;
-const INTERNAL = /^E_(INTERNAL|ABORTED|DISK_FULL|PROTOCOL)/;
+  /^E_(UNREACHABLE|TIMEOUT|DATABASE_UNREACHABLE|CACHE_UNREACHABLE|UPSTREAM_FAILED|UPSTREAM_TIMEOUT)/;
+const FAILED = /^E_(INTERNAL|ABORTED|DISK_FULL|PROTOCOL|PROGRAM|DEMO)/;
 
 /**
- * 2: the call or configuration is wrong; 3: something was verified or judged and refused; 4: a service cannot be
- * reached now; 1: anything else.
+ * 2: the call, a file or the configuration is wrong; 3: something was verified or judged and refused; 4: a service
+ * cannot be reached now; 1: anything else.
  */
 export function exitCodeOf(error: unknown): number {
   if (!(error instanceof PilotageError)) return exitCodes.failed;
-  if (USAGE.test(error.code)) return exitCodes.usage;
+  if (isWireErrorCode(error.code)) {
+    const { status } = errorTable[error.code];
+    if (status === 401 || status === 403 || status === 409) return exitCodes.refused;
+    if (status === 429 || status === 503) return exitCodes.unreachable;
+    return status === 500 ? exitCodes.failed : exitCodes.usage;
+  }
+  if (REFUSED.test(error.code)) return exitCodes.refused;
   if (UNREACHABLE.test(error.code)) return exitCodes.unreachable;
-  if (INTERNAL.test(error.code)) return exitCodes.failed;
-  return exitCodes.refused;
+  return FAILED.test(error.code) ? exitCodes.failed : exitCodes.usage;
 }
 
 /** Prints one result: JSON with --json, else the text that `human` makes. */
