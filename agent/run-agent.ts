@@ -1,0 +1,156 @@
+import type { Clock } from '../lib/clock.ts';
+import type { Logger } from '../lib/log.ts';
+import type { Bootstrap, VerifiedRelease } from '../lib/protocol.ts';
+import type { AgentConfig } from './config/schema.ts';
+import { forgetBootstrap } from './bootstrap-file.ts';
+import { runAttempt } from './run-attempt.ts';
+import type { AttemptOutcome, PilotContext } from './run-attempt.ts';
+import { runStep } from './step.ts';
+import { acquireJob } from './steps/acquire-job.ts';
+import { checkNode, offer } from './steps/check-node.ts';
+import type { NodeFacts } from './steps/check-node.ts';
+import { enrol } from './steps/enrol.ts';
+
+export interface AgentOptions {
+  bootstrap: Bootstrap;
+  /** Removed once its secret is redeemed. */
+  bootstrapFile: string;
+  verified: VerifiedRelease | null;
+  /** Directory that the pilot may write in; holds payload.pgid, results and the attempts' directories. */
+  sandbox: string;
+  config: AgentConfig;
+  stopping: AbortSignal;
+  hurry: AbortSignal;
+  clock: Clock;
+  log: Logger;
+}
+
+/** The pilot's last words, one line on stdout. */
+export interface AgentSummary {
+  pilotId: string | null;
+  /** Jobs begun; the sum of the five that follow. */
+  jobs: number;
+  finished: number;
+  failed: number;
+  cancelled: number;
+  returned: number;
+  dropped: number;
+  /** Why the pilot ended. */
+  reason: EndReason;
+  seconds: number;
+}
+
+export type EndReason =
+  'idle' | 'max-jobs' | 'lifetime' | 'drain' | 'terminated' | 'refused' | 'unreachable' | 'unfit' | 'failed';
+
+/** Shortest time left in which asking for another job makes sense. */
+const LEAST_SECONDS_LEFT = 1;
+
+/**
+ * The life of a pilot: check-node, enrol, then jobs one after the other, then leave.
+ *
+ * @throws E_NODE_UNFIT, E_ENROLMENT_REFUSED, or E_UNREACHABLE and its like when no server took the enrolment.
+ */
+export async function runAgent(options: AgentOptions): Promise<AgentSummary> {
+  const { bootstrap, config, clock, log, stopping } = options;
+  const release = options.verified?.release ?? null;
+  const step = { clock, log, signal: stopping };
+  const facts = await runStep('check-node', { ...step, maxSeconds: 30 }, () =>
+    checkNode(options.sandbox, config),
+  );
+  log.info({ ...facts }, 'node checked');
+  const { identity } = await runStep(
+    'enrol',
+    { ...step, maxSeconds: config.enrolPatienceSeconds + 60 },
+    signal =>
+      enrol({
+        bootstrap,
+        release,
+        node: facts.node,
+        patienceSeconds: config.enrolPatienceSeconds,
+        signal,
+        clock,
+        log,
+      }),
+  );
+  await forgetBootstrap(options.bootstrapFile);
+  const pilotLog = log.child({ pilotId: identity.pilotId });
+  pilotLog.info(
+    { sinceStartMs: Math.round(process.uptime() * 1000), rssBytes: process.memoryUsage.rss() },
+    'enrolled',
+  );
+  const pilot: PilotContext = { ...options, release, node: facts.node, identity, log: pilotLog };
+  const tally = { finished: 0, failed: 0, cancelled: 0, returned: 0, dropped: 0 };
+  try {
+    const reason = await takeJobs(pilot, facts, outcome => (tally[outcome] += 1));
+    const jobs = Object.values(tally).reduce((sum, count) => sum + count, 0);
+    await leave(pilot, reason, jobs);
+    const seconds = Math.round(clock.monotonic()) / 1000;
+    return { pilotId: identity.pilotId, jobs, ...tally, reason, seconds };
+  } finally {
+    await identity.close();
+  }
+}
+
+async function takeJobs(
+  pilot: PilotContext,
+  facts: NodeFacts,
+  count: (outcome: AttemptOutcome) => void,
+): Promise<EndReason> {
+  const { config, clock, log, stopping } = pilot;
+  const endsAt = clock.monotonic() + config.lifetimeSeconds * 1000;
+  let idleSince = clock.monotonic();
+  for (let jobs = 0; jobs < config.maxJobs;) {
+    if (stopping.aborted) return 'terminated';
+    await pilot.identity.renewIfDue();
+    const secondsLeft = (endsAt - clock.monotonic()) / 1000 - config.killGraceSeconds;
+    const idleLeft = config.idleSeconds - (clock.monotonic() - idleSince) / 1000;
+    if (secondsLeft < LEAST_SECONDS_LEFT) return 'lifetime';
+    const acquired = await acquireJob({
+      api: pilot.identity.api,
+      release: pilot.release,
+      node: facts.node,
+      resources: offer(facts, secondsLeft),
+      config,
+      waitSeconds: Math.max(0, Math.min(config.waitSeconds, idleLeft, secondsLeft)),
+      signal: stopping,
+    }).catch((error: unknown) => {
+      if (stopping.aborted) return { kind: 'drain' as const };
+      throw error;
+    });
+    if (stopping.aborted && acquired.kind !== 'lease') return 'terminated';
+    if (acquired.kind === 'drain') return 'drain';
+    if (acquired.kind === 'refused') {
+      log.error({ err: acquired.error }, 'the server takes no more requests of this pilot');
+      return 'refused';
+    }
+    if (acquired.kind === 'lease') {
+      count(await runAttempt(acquired.lease, pilot));
+      jobs += 1;
+      idleSince = clock.monotonic();
+      continue;
+    }
+    const idleMs = clock.monotonic() - idleSince;
+    log.info(
+      acquired.kind === 'nothing' ? { refusals: acquired.refusals } : { err: acquired.error },
+      'no job',
+    );
+    if (idleMs >= config.idleSeconds * 1000) return acquired.kind === 'nothing' ? 'idle' : 'unreachable';
+    const waitSeconds = acquired.kind === 'nothing' ? acquired.retrySeconds : 1;
+    const waitMs = Math.min(waitSeconds * 1000, config.idleSeconds * 1000 - idleMs);
+    await clock.sleep(waitMs, stopping).catch(() => undefined);
+  }
+  return 'max-jobs';
+}
+
+/** Frees the pilot's place under the cap at once; when no server hears it, its lease frees it later. */
+async function leave(pilot: PilotContext, reason: EndReason, jobsDone: number): Promise<void> {
+  if (reason === 'refused') return;
+  await pilot.identity.api
+    .call('leavePilot', {
+      body: { reason, jobsDone },
+      patienceSeconds: pilot.hurry.aborted ? 0 : 5,
+      timeoutSeconds: 5,
+    })
+    .catch((error: unknown) => pilot.log.warn({ err: error }, 'leaving was not heard'));
+}

@@ -1,0 +1,23 @@
+import type { Cause } from '../lib/protocol.ts';
+import { makeCause } from './errors.ts';
+
+/** Why an attempt must end before its payload does: told to the payload's supervisor through an AbortSignal's reason. */
+export type StopReason =
+  | { kind: 'terminated'; cause: Cause }
+  | { kind: 'killed'; cause: Cause }
+  /** The server no longer knows or wants this attempt: nothing is reported. */
+  | { kind: 'gone'; code: string };
+
+export const terminated = (signal: string): StopReason => ({
+  kind: 'terminated',
+  cause: makeCause('PILOT_TERMINATED', `the pilot got ${signal}`),
+});
+
+export const killed = (reason: string): StopReason => ({
+  kind: 'killed',
+  cause: makeCause('KILLED', reason === '' ? 'killed on request' : reason),
+});
+
+/** The reason a stop signal was aborted with. */
+export const stopReasonOf = (signal: AbortSignal): StopReason | undefined =>
+  signal.aborted ? (signal.reason as StopReason) : undefined;
