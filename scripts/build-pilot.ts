@@ -1,0 +1,103 @@
+import { createHash } from 'node:crypto';
+import { execFileSync } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { build } from 'esbuild';
+import { writeReproducibleTar } from './reproducible-tar.ts';
+
+export interface BuiltPilot {
+  file: string;
+  version: string;
+  commit: string;
+  sha256: string;
+  bytes: number;
+  /** Path in the archive -> sha256. */
+  files: Record<string, string>;
+}
+
+/**
+ * `npm run build:pilot`: bundles agent/main.ts into one file and packs it as `<out>/pilot-<version>.tar.gz`, with a
+ * manifest. The same commit gives the same bytes, whatever the directory, the umask, the user and the time.
+ */
+export async function buildPilot(options: { root: string; out: string; commit?: string }): Promise<BuiltPilot> {
+  const root = resolve(options.root);
+  const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { version: string };
+  const commit = options.commit ?? commitOf(root);
+  const bundle = await build({
+    absWorkingDir: root,
+    entryPoints: ['agent/main.ts'],
+    bundle: true,
+    write: false,
+    platform: 'node',
+    format: 'esm',
+    target: 'node26',
+    minify: true,
+    keepNames: false,
+    legalComments: 'none',
+    sourcemap: false,
+    charset: 'utf8',
+    // Never reached by the pilot: it has no configuration file.
+    external: ['yaml'],
+    define: { 'process.env.NODE_ENV': '"production"' },
+    // Packages in CommonJS call require(); an ES module has none.
+    banner: {
+      js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);",
+    },
+    plugins: [
+      {
+        name: 'version',
+        setup: ({ onLoad }) =>
+          // Else every edit of package.json would make another pilot.
+          onLoad({ filter: /\/lib\/version\.ts$/ }, () => ({
+            contents: `export const version = ${JSON.stringify(version)};`,
+          })),
+      },
+    ],
+    logLevel: 'silent',
+  });
+  const pilot = Buffer.from(bundle.outputFiles[0]!.contents);
+  const files = { 'pilot.mjs': sha256(pilot) };
+  const manifest = { name: 'pilot', version, commit, files };
+  const file = join(resolve(options.out), `pilot-${version}.tar.gz`);
+  const manifestBytes = Buffer.from(`${JSON.stringify(manifest)}\n`);
+  await writeReproducibleTar(
+    file,
+    [
+      { path: 'pilot.mjs', content: pilot },
+      { path: 'manifest.json', content: manifestBytes },
+    ],
+    9,
+  );
+  const packed = await readFile(file);
+  return {
+    file,
+    version,
+    commit,
+    sha256: sha256(packed),
+    bytes: packed.length,
+    files: { ...files, 'manifest.json': sha256(manifestBytes) },
+  };
+}
+
+const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+
+/** The commit that is built; with "-dirty" when what ships differs from it, "unknown" outside a repository. */
+function commitOf(root: string): string {
+  const git = (...args: string[]) =>
+    execFileSync('git', args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+  try {
+    const dirty = git('status', '--porcelain', '--', 'agent', 'lib', 'signing', 'codecache', 'package-lock.json');
+    return git('rev-parse', 'HEAD') + (dirty === '' ? '' : '-dirty');
+  } catch {
+    return 'unknown';
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const root = fileURLToPath(new URL('..', import.meta.url));
+  const { values } = parseArgs({ options: { out: { type: 'string', default: join(root, 'build') } } });
+  const built = await buildPilot({ root, out: values.out });
+  process.stdout.write(`${JSON.stringify(built)}\n`);
+}
