@@ -162,6 +162,11 @@ export function checkUsages(certificate: Certificate, usage: CertificateUsage): 
   checkPurpose(certificate, usage);
 }
 
+const usageName = (oid: string): string => {
+  const known = Object.entries(extendedUsages).find(([, value]) => value === oid);
+  return known ? `${known[0]}Auth` : oid;
+};
+
 function checkPurpose({ where, extendedKeyUsage }: Certificate, usage: CertificateUsage): void {
   if (
     extendedKeyUsage &&
@@ -172,7 +177,7 @@ function checkPurpose({ where, extendedKeyUsage }: Certificate, usage: Certifica
       message: `A certificate is not meant for a ${usage}.`,
       where,
       expected: `${usage}Auth`,
-      found: [...extendedKeyUsage].join(', '),
+      found: [...extendedKeyUsage].map(usageName).join(', '),
       fix: `Use a ${usage} certificate.`,
     });
   }

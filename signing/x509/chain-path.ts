@@ -17,25 +17,30 @@ const MAX_PATHS = 4;
 /**
  * Reads what the peer sent: bounds, strict encoding; repeated certificates once.
  *
+ * @param source what messages call the chain: a file, or nothing.
  * @throws E_NO_CERTIFICATE, E_CHAIN_INVALID (chain-bounds, strict-der, …).
  */
-export function parseChain(ders: readonly Buffer[]): [Certificate, ...Certificate[]] {
+export function parseChain(
+  ders: readonly Buffer[],
+  source = 'certificate chain',
+): [Certificate, ...Certificate[]] {
   if (ders.length > maxChainCertificates) {
     throw refusal('chain-bounds', {
       message: 'The certificate chain is too long.',
-      where: 'certificate chain',
+      where: source,
       found: `${ders.length} certificates`,
       fix: 'Send the end-entity certificate, its proxies and its intermediate authorities only.',
     });
   }
   const unique = ders.filter((der, index) => ders.findIndex(other => other.equals(der)) === index);
+  const prefix = source === 'certificate chain' ? '' : `${source}, `;
   const [leaf, ...others] = unique.map((der, index) =>
-    parseCertificate(der, `certificate ${index + 1} of ${unique.length}`),
+    parseCertificate(der, `${prefix}certificate ${index + 1} of ${unique.length}`),
   );
   if (!leaf) {
     throw refusal('chain-present', {
       message: 'There is no certificate.',
-      where: 'certificate chain',
+      where: source,
       found: 'an empty chain',
       fix: 'Call with a client certificate (cert and key).',
     });

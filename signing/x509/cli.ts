@@ -78,11 +78,15 @@ export function registerX509(program: Command): void {
       '-t, --trust <path>',
       'file or directory of trusted authorities; without it the chain is only printed',
     )
-    .option('--usage <client|server>', 'what it is to be used for', 'client')
+    .option('--usage <client|server>', 'what it is to be used for (default: what it says of itself)')
     .action(
-      action<{ json?: boolean; trust?: string; usage: string }>(async (options, file) => {
+      action<{ json?: boolean; trust?: string; usage?: string }>(async (options, file) => {
         const { trust, usage } = options;
-        const report = await showChain(file, { ...(trust ? { trust } : {}), usage, nowMs: Date.now() });
+        const report = await showChain(file, {
+          ...(trust ? { trust } : {}),
+          ...(usage ? { usage } : {}),
+          nowMs: Date.now(),
+        });
         const { refusal, text, ...shown } = report;
         print({ ...shown, ...(refusal ? { refusal: parts(refusal) } : {}) }, options, () => text);
         if (refusal) throw refusal;

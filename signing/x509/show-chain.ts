@@ -2,10 +2,11 @@ import { stat } from 'node:fs/promises';
 import { PilotageError, fromSystemError, libError } from '../../lib/errors.ts';
 import { readTextBounded } from '../../lib/files.ts';
 import { readPrivateKey } from './authority.ts';
+import type { CertificateUsage } from './authority-rules.ts';
 import { isSelfSigned, parseCertificate, type Certificate } from './certificate.ts';
 import { splitPem } from './pem.ts';
 import { isProxy } from './proxy-rules.ts';
-import { proxyPolicies } from './extensions.ts';
+import { extendedUsages, proxyPolicies } from './extensions.ts';
 import { loadTrust } from './trust.ts';
 import { verifyChain } from './verify-chain.ts';
 
@@ -35,21 +36,22 @@ export interface ChainReport {
 /**
  * Reads a certificate or proxy file and says what is in it, whether it holds, and what to mend.
  *
+ * @param options.usage `client` or `server`; default what the leaf says of itself.
  * @param options.trust file or directory of authorities; without it only what the file itself shows is judged.
  * @throws E_FILE_MISSING, E_CERTIFICATE_UNREADABLE, E_CHAIN_INVALID when a certificate cannot be read at all, E_USAGE.
  */
 export async function showChain(
   file: string,
-  options: { trust?: string; usage: string; nowMs: number },
+  options: { trust?: string; usage?: string; nowMs: number },
 ): Promise<ChainReport> {
-  const { trust, usage, nowMs } = options;
-  if (usage !== 'client' && usage !== 'server') {
+  const { trust, nowMs } = options;
+  if (options.usage !== undefined && !isUsage(options.usage)) {
     throw libError({
       code: 'E_USAGE',
       message: 'This is not a usage.',
       where: '--usage',
       expected: 'client or server',
-      found: usage,
+      found: options.usage,
       fix: 'Name one of them.',
     });
   }
@@ -58,6 +60,7 @@ export async function showChain(
   const certificates = ders.map((der, index) =>
     parseCertificate(der, `${file}, certificate ${index + 1} of ${ders.length}`),
   );
+  const usage = options.usage ?? usageOf(certificates[0]!);
   const report: ChainReport = {
     file,
     certificates: certificates.map(shown),
@@ -67,7 +70,10 @@ export async function showChain(
   if (trust) {
     const anchors = await loadTrust(trust);
     try {
-      const { endEntity, depth, limited, rights, notAfterMs } = verifyChain(ders, anchors, nowMs, { usage });
+      const { endEntity, depth, limited, rights, notAfterMs } = verifyChain(ders, anchors, nowMs, {
+        usage,
+        source: file,
+      });
       report.verdict = { dn: endEntity.dn, depth, limited, rights, notAfter: instant(notAfterMs) };
     } catch (error) {
       if (!(error instanceof PilotageError)) throw error;
@@ -76,6 +82,14 @@ export async function showChain(
   }
   return { ...report, text: textOf(report, trust) };
 }
+
+const isUsage = (text: string): text is CertificateUsage => text === 'client' || text === 'server';
+
+/** A server's certificate is judged as one unless something else is asked for. */
+const usageOf = ({ extendedKeyUsage }: Certificate): CertificateUsage =>
+  extendedKeyUsage?.has(extendedUsages.server) && !extendedKeyUsage.has(extendedUsages.client)
+    ? 'server'
+    : 'client';
 
 const instant = (ms: number): string => new Date(ms).toISOString().replace('.000Z', 'Z');
 

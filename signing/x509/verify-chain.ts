@@ -12,6 +12,8 @@ export interface ChainPolicy {
   maxProxyDepth?: number;
   /** What the certificate is used for; default `client`. */
   usage?: CertificateUsage;
+  /** Where the chain was read from, for messages: a file. */
+  source?: string;
   /** Further rules run on each path after ours, each throwing its refusal: revocation lists, signing policies. */
   rules?: readonly PathRule[];
 }
@@ -72,7 +74,7 @@ export function verifyChain(
   nowMs: number,
   policy: ChainPolicy = {},
 ): VerifiedChain {
-  const certificates = parseChain(chain);
+  const certificates = parseChain(chain, policy.source);
   const paths = findPaths(certificates, trust, nowMs);
   let firstRefusal: unknown;
   for (const path of paths) {
