@@ -15,9 +15,9 @@ export interface Database<Schema> {
    *
    * Use only `trx` inside; `db` or another `transaction` there is refused (it would wait for itself).
    */
-  transaction<T>(work: (trx: Transaction<Schema>) => Promise<T>): Promise<T>;
+  transaction: <T>(work: (trx: Transaction<Schema>) => Promise<T>) => Promise<T>;
   /** One round trip. @throws E_DATABASE_UNREACHABLE, also when no answer came within `milliseconds`. */
-  ping(milliseconds: number): Promise<void>;
+  ping: (milliseconds: number) => Promise<void>;
   /** Waits for what runs, then closes every connection. May be called again. */
-  close(): Promise<void>;
+  close: () => Promise<void>;
 }

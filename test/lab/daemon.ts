@@ -27,14 +27,14 @@ export interface DaemonOptions {
 export interface Daemon {
   pid: number;
   /** Standard output and error so far, at most the last MiB of each. */
-  stdout(): string;
-  stderr(): string;
+  stdout: () => string;
+  stderr: () => string;
   /** Resolves when the process is gone. */
   exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
   /** Asks it to end, waits, kills what does not. */
-  stop(): Promise<void>;
+  stop: () => Promise<void>;
   /** kill -9, and waits until it is gone. */
-  kill(): Promise<void>;
+  kill: () => Promise<void>;
 }
 
 const running = new Set<number>();

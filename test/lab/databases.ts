@@ -8,9 +8,9 @@ import type { Database } from '../../lib/database/database.ts';
 import type { DialectName } from '../../lib/database/dialect.ts';
 import { openDatabase } from '../../lib/database/open-database.ts';
 import type { DatabaseOptions } from '../../lib/database/open-database.ts';
+import type { DatabaseServer } from './database-server.ts';
 import { startMariadb } from './mariadb.ts';
 import { startPostgres } from './postgres.ts';
-import type { DatabaseServer } from './postgres.ts';
 import { makeTemporaryDirectory } from './temporary.ts';
 
 /** A fresh, empty database for one test. */
@@ -19,7 +19,7 @@ export interface TestDatabase {
   /** For programs that open it themselves. */
   url: string;
   /** Opens it; each one is closed at the end of the test. */
-  open<Schema>(options?: DatabaseOptions): Promise<Database<Schema>>;
+  open: <Schema>(options?: DatabaseOptions) => Promise<Database<Schema>>;
 }
 
 export type DatabaseTest = (
@@ -102,7 +102,7 @@ function serverOf(dialect: 'postgres' | 'mariadb'): Promise<DatabaseServer> {
 after(async () => {
   const started = await Promise.allSettled(servers.values());
   servers.clear();
-  await Promise.all(started.map(result => (result.status === 'fulfilled' ? result.value.stop() : undefined)));
+  await Promise.all(started.flatMap(result => (result.status === 'fulfilled' ? [result.value.stop()] : [])));
 });
 
 async function executePostgres(server: DatabaseServer, statement: string): Promise<void> {

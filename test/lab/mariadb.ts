@@ -1,10 +1,10 @@
 import { chown } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createConnection } from 'mysql2/promise';
+import { databaseServer } from './database-server.ts';
+import type { DatabaseServer } from './database-server.ts';
 import { startDaemon } from './daemon.ts';
 import { freePort } from './ports.ts';
-import { endings } from './postgres.ts';
-import type { DatabaseServer } from './postgres.ts';
 import { findProgram, runProgram } from './programs.ts';
 import { systemUser } from './system-user.ts';
 import { makeTemporaryDirectory } from './temporary.ts';
@@ -29,12 +29,10 @@ export async function startMariadb(): Promise<DatabaseServer> {
     await runProgram(
       install,
       [
-        ...[
-          '--no-defaults',
-          `--datadir=${data}`,
-          '--skip-test-db',
-          '--auth-root-authentication-method=normal',
-        ],
+        '--no-defaults',
+        `--datadir=${data}`,
+        '--skip-test-db',
+        '--auth-root-authentication-method=normal',
         ...storage,
       ],
       { cwd: path, user },
@@ -42,19 +40,26 @@ export async function startMariadb(): Promise<DatabaseServer> {
     const port = await freePort();
     const socket = join(path, 'socket');
     const urlOf = (database: string) => `mariadb://pilotage:${PASSWORD}@127.0.0.1:${port}/${database}`;
-    const daemon = await startDaemon({
-      name: 'MariaDB',
-      command: mariadbd,
-      args: [
-        ...['--no-defaults', `--datadir=${data}`, `--socket=${socket}`, `--pid-file=${join(path, 'pid')}`],
-        ...['--bind-address=127.0.0.1', `--port=${port}`, '--skip-name-resolve', '--skip-log-bin'],
-        ...storage,
-      ],
-      cwd: path,
-      ...(user === undefined ? {} : { user }),
-      ready: () => makeUser(socket),
-    });
-    return { url: urlOf('mysql'), urlOf, pid: daemon.pid, ...endings(daemon, remove) };
+    const launch = () =>
+      startDaemon({
+        name: 'MariaDB',
+        command: mariadbd,
+        args: [
+          '--no-defaults',
+          `--datadir=${data}`,
+          `--socket=${socket}`,
+          `--pid-file=${join(path, 'pid')}`,
+          '--bind-address=127.0.0.1',
+          `--port=${port}`,
+          '--skip-name-resolve',
+          '--skip-log-bin',
+          ...storage,
+        ],
+        cwd: path,
+        ...(user === undefined ? {} : { user }),
+        ready: () => makeUser(socket),
+      });
+    return await databaseServer({ maintenance: 'mysql', urlOf, launch, remove });
   } catch (error) {
     await remove();
     throw error;

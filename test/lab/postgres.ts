@@ -1,8 +1,9 @@
 import { chown, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Client } from 'pg';
+import { databaseServer } from './database-server.ts';
+import type { DatabaseServer } from './database-server.ts';
 import { startDaemon } from './daemon.ts';
-import type { Daemon } from './daemon.ts';
 import { freePort } from './ports.ts';
 import { findProgram, runProgram } from './programs.ts';
 import { systemUser } from './system-user.ts';
@@ -11,18 +12,6 @@ import { makeTemporaryDirectory } from './temporary.ts';
 const PACKAGE = 'postgresql';
 /** Not a secret: the daemon listens on 127.0.0.1 for the time of a test. A password at all, so that logging in is real. */
 const PASSWORD = 'pilotage-test-password';
-
-export interface DatabaseServer {
-  /** Address of the maintenance database, for a user that may create others. */
-  url: string;
-  /** The address of another database of this server. */
-  urlOf(database: string): string;
-  pid: number;
-  /** Clean stop; the data is removed. */
-  stop(): Promise<void>;
-  /** kill -9; the data is removed. */
-  kill(): Promise<void>;
-}
 
 /**
  * A PostgreSQL of its own on a free port of 127.0.0.1, data in a temporary directory.
@@ -45,24 +34,36 @@ export async function startPostgres(): Promise<DatabaseServer> {
     await runProgram(
       initdb,
       [
-        ...['--pgdata', data, '--username', 'pilotage', '--pwfile', passwordFile],
-        ...['--auth', 'scram-sha-256', '--encoding', 'UTF8', '--locale', 'C.UTF-8', '--no-sync'],
+        '--pgdata',
+        data,
+        '--username',
+        'pilotage',
+        '--pwfile',
+        passwordFile,
+        '--auth',
+        'scram-sha-256',
+        '--encoding',
+        'UTF8',
+        '--locale',
+        'C.UTF-8',
+        '--no-sync',
       ],
       { cwd: path, user },
     );
     const port = await freePort();
     const urlOf = (database: string) => `postgres://pilotage:${PASSWORD}@127.0.0.1:${port}/${database}`;
-    const daemon = await startDaemon({
-      name: 'PostgreSQL',
-      command: postgres,
-      args: ['-D', data, '-p', `${port}`, '-h', '127.0.0.1', ...settings],
-      cwd: path,
-      ...(user === undefined ? {} : { user }),
-      // "fast": breaks connections off, then ends cleanly.
-      stopSignal: 'SIGINT',
-      ready: () => answers(urlOf('postgres')),
-    });
-    return { url: urlOf('postgres'), urlOf, pid: daemon.pid, ...endings(daemon, remove) };
+    const launch = () =>
+      startDaemon({
+        name: 'PostgreSQL',
+        command: postgres,
+        args: ['-D', data, '-p', `${port}`, '-h', '127.0.0.1', ...settings],
+        cwd: path,
+        ...(user === undefined ? {} : { user }),
+        // "fast": breaks connections off, then ends cleanly.
+        stopSignal: 'SIGINT',
+        ready: () => answers(urlOf('postgres')),
+      });
+    return await databaseServer({ maintenance: 'postgres', urlOf, launch, remove });
   } catch (error) {
     await remove();
     throw error;
@@ -80,21 +81,6 @@ const settings = Object.entries({
   autovacuum: 'off',
   dynamic_shared_memory_type: 'mmap',
 }).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
-
-/** The two ways a database daemon ends, both removing its data. */
-export const endings = (
-  daemon: Daemon,
-  remove: () => Promise<void>,
-): Pick<DatabaseServer, 'stop' | 'kill'> => ({
-  stop: async () => {
-    await daemon.stop();
-    await remove();
-  },
-  kill: async () => {
-    await daemon.kill();
-    await remove();
-  },
-});
 
 async function answers(url: string): Promise<boolean> {
   const client = new Client({ connectionString: url, connectionTimeoutMillis: 2000 });

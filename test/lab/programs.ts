@@ -38,14 +38,13 @@ export async function runProgram(
   args: readonly string[],
   options: { cwd: string; user?: { uid: number; gid: number } | undefined; seconds?: number },
 ): Promise<string> {
+  const { user } = options;
   const identity =
-    options.user === undefined
-      ? []
-      : ['--reuid', `${options.user.uid}`, '--regid', `${options.user.gid}`, '--clear-groups'];
-  const [program, ...rest] =
-    options.user === undefined ? [command, ...args] : ['setpriv', ...identity, command, ...args];
+    user === undefined ? [] : ['--reuid', `${user.uid}`, '--regid', `${user.gid}`, '--clear-groups'];
+  const [program, rest] =
+    user === undefined ? [command, [...args]] : ['setpriv', [...identity, command, ...args]];
   try {
-    const { stdout } = await run(program!, rest, {
+    const { stdout } = await run(program, rest, {
       cwd: options.cwd,
       timeout: (options.seconds ?? 60) * 1000,
     });

@@ -1,5 +1,5 @@
 import { MysqlAdapter, MysqlDriver, MysqlIntrospector, MysqlQueryCompiler } from 'kysely';
-import type { Dialect } from 'kysely';
+import type { DatabaseConnection, Dialect } from 'kysely';
 import { createPool } from 'mysql2';
 import type { Pool, PoolConnection, PoolOptions } from 'mysql2';
 import type { OpenOptions } from '../../dialect.ts';
@@ -14,7 +14,6 @@ import { readField } from './read-field.ts';
 const sessionSettings = (options: OpenOptions): string =>
   [
     `set session sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'`,
-    `session tx_isolation = 'READ-COMMITTED'`,
     `session time_zone = '+00:00'`,
     `session default_storage_engine = InnoDB`,
     `session innodb_lock_wait_timeout = ${Math.max(1, Math.ceil(options.lockMilliseconds / 1000))}`,
@@ -43,11 +42,13 @@ export async function connect(options: OpenOptions): Promise<Dialect> {
   const settings = sessionSettings(options);
   pool.on('connection', (connection: PoolConnection) => {
     // Runs before anything the new connection is used for: commands of one connection are a queue.
-    connection.query(settings, error => {
-      if (error === null) return;
-      log.error({ database: url.label, error: error.message }, 'database session settings refused');
-      connection.destroy();
-    });
+    for (const statement of ['set session transaction isolation level read committed', settings]) {
+      connection.query(statement, error => {
+        if (error === null) return;
+        log.error({ database: url.label, error: error.message }, 'database session settings refused');
+        connection.destroy();
+      });
+    }
   });
   return {
     createDriver: () => new Driver(pool, options),
@@ -85,6 +86,16 @@ class Driver extends MysqlDriver {
       throw classifyError(error) === 'unreachable' ? databaseUnreachable(url, error) : error;
     } finally {
       clearTimeout(timer);
+    }
+  }
+
+  /** A rollback that fails must not hide why it was needed, nor leave its transaction to the connection's next user. */
+  override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
+    try {
+      await super.rollbackTransaction(connection);
+    } catch (error) {
+      this.#options.log.warn({ error: (error as Error).message }, 'rollback failed, connection closed');
+      await connection.killSession?.(async () => {});
     }
   }
 }

@@ -15,11 +15,12 @@ const UNREACHABLE = new Set([
 
 /** Error numbers: https://mariadb.com/kb/en/mariadb-error-code-reference/ */
 export function classifyError(error: unknown): DatabaseErrorKind {
-  const { errno, code, sqlState, fatal } = error as {
+  const { errno, code, sqlState, fatal, message } = error as {
     errno?: unknown;
     code?: unknown;
     sqlState?: unknown;
     fatal?: unknown;
+    message?: string;
   };
   if (typeof errno === 'number' && typeof sqlState === 'string') {
     if (errno === 1062 || errno === 1586) return 'unique-violation';
@@ -31,6 +32,8 @@ export function classifyError(error: unknown): DatabaseErrorKind {
     if ([1040, 1044, 1045, 1049, 1053, 1203, 1226, 1698, 1927].includes(errno)) return 'unreachable';
     return 'other';
   }
+  // mysql2 has no code for this one.
+  if (fatal === true && /closed state/.test(message ?? '')) return 'unreachable';
   const ofDriver = typeof fatal === 'boolean' || code === 'ER_POOL_DEADLINE';
   return ofDriver && typeof code === 'string' && UNREACHABLE.has(code) ? 'unreachable' : 'other';
 }

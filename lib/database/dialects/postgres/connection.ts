@@ -36,10 +36,12 @@ export async function connect(options: OpenOptions): Promise<Dialect> {
             : (types.getTypeParser(oid, format) as (text: string) => unknown),
     },
   });
-  // An idle connection that breaks is replaced at the next use; without a listener it would end the process.
-  pool.on('error', error =>
-    log.warn({ database: url.label, error: error.message }, 'idle database connection lost'),
-  );
+  // The pool replaces a broken connection at the next use. Without a listener on pool and client, idle or between two
+  // statements of a transaction, its error would end the process.
+  const lost = (error: Error) =>
+    log.warn({ database: url.label, error: error.message }, 'database connection lost');
+  pool.on('error', () => {});
+  pool.on('connect', client => client.on('error', lost));
   return {
     createDriver: () => new Driver(pool, options),
     createQueryCompiler: () => new PostgresQueryCompiler(),
@@ -61,6 +63,15 @@ class Driver extends PostgresDriver {
       return await super.acquireConnection();
     } catch (error) {
       throw classifyError(error) === 'unreachable' ? databaseUnreachable(this.#options.url, error) : error;
+    }
+  }
+
+  /** A rollback that fails must not hide why it was needed; kysely has marked the connection to be thrown away. */
+  override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
+    try {
+      await super.rollbackTransaction(connection as Parameters<PostgresDriver['rollbackTransaction']>[0]);
+    } catch (error) {
+      this.#options.log.warn({ error: (error as Error).message }, 'rollback failed, connection closed');
     }
   }
 }

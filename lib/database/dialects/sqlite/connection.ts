@@ -8,6 +8,7 @@ import { CompiledQuery as Compiled, SqliteAdapter, SqliteIntrospector, SqliteQue
 import type { OpenOptions } from '../../dialect.ts';
 import { databaseUnreachable } from '../../unreachable.ts';
 import { isBusy } from './errors.ts';
+import { Turns } from './turns.ts';
 
 /** Statements kept prepared; each differs in text, also by the length of an `in` list. */
 const MAX_PREPARED = 300;
@@ -25,17 +26,22 @@ export async function connect(options: OpenOptions): Promise<Dialect> {
   return {
     createDriver: () => driver,
     createQueryCompiler: () => new SqliteQueryCompiler(),
-    createAdapter: () => new SqliteAdapter(),
+    createAdapter: () => new Adapter(),
     createIntrospector: db => new SqliteIntrospector(db),
   };
+}
+
+/** Turns are kept by the driver, with a deadline, which kysely's own for single connections lacks. */
+class Adapter extends SqliteAdapter {
+  override get supportsMultipleConnections(): boolean {
+    return true;
+  }
 }
 
 class SqliteDriver implements Driver {
   readonly #options: OpenOptions;
   #connection: SqliteConnection | undefined;
-  /** Settles when whoever has the connection gives it back. */
-  #held: Promise<void> = Promise.resolve();
-  #giveBack: () => void = () => {};
+  readonly #turns = new Turns();
 
   constructor(options: OpenOptions) {
     this.#options = options;
@@ -65,13 +71,15 @@ class SqliteDriver implements Driver {
   }
 
   async acquireConnection(): Promise<DatabaseConnection> {
-    if (this.#connection === undefined) throw databaseUnreachable(this.#options.url, new Error('closed'));
-    this.#held = new Promise(resolve => (this.#giveBack = resolve));
-    return this.#connection;
+    const { url, connectMilliseconds } = this.#options;
+    await this.#turns.take(connectMilliseconds).catch(error => {
+      throw databaseUnreachable(url, error);
+    });
+    return this.#connection!;
   }
 
   async releaseConnection(): Promise<void> {
-    this.#giveBack();
+    this.#turns.give();
   }
 
   async beginTransaction(connection: DatabaseConnection): Promise<void> {
@@ -101,7 +109,7 @@ class SqliteDriver implements Driver {
   }
 
   async destroy(): Promise<void> {
-    await this.#held;
+    await this.#turns.take();
     const connection = this.#connection;
     this.#connection = undefined;
     connection?.close();
