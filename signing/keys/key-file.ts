@@ -77,7 +77,7 @@ export async function createKeyFile(options: {
   const parts: PublicKeyParts = {
     keytype: 'ecdsa',
     scheme: 'ecdsa-sha2-nistp256',
-    keyval: { public: publicKey.export({ type: 'spki', format: 'pem' }).toString() },
+    keyval: { public: publicKey.export({ type: 'spki', format: 'pem' }) },
   };
   const keyId = keyIdOf(parts);
   const kdf = {
@@ -187,7 +187,7 @@ async function decryptKey(file: KeyFile, passphrase: string, path: string): Prom
     ]);
     const key = createPrivateKey({ key: plain, format: 'der', type: 'pkcs8' });
     plain.fill(0);
-    const ownPublic = createPublicKey(key).export({ type: 'spki', format: 'pem' }).toString();
+    const ownPublic = createPublicKey(key).export({ type: 'spki', format: 'pem' });
     if (ownPublic !== file.public.keyval.public) throw new Error('public part differs');
     return key;
   } catch (error) {

@@ -127,7 +127,7 @@ function askHidden(
       for (const character of String(chunk)) {
         if (character === '\r' || character === '\n') return finish(() => resolve(typed));
         if (character === '\u0003' || character === '\u0004') return finish(() => reject(aborted()));
-        if (character === '\u007f' || character === '\b') typed = [...typed].slice(0, -1).join('');
+        if (character === '\u007f' || character === '\b') typed = Array.from(typed).slice(0, -1).join('');
         else if (character >= ' ' && typed.length < 1024) typed += character;
       }
     };

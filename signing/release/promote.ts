@@ -202,7 +202,7 @@ function buildNamed(
       `There is ${wanted} in the repository.`,
       runtimeVersion ?? 'none',
       [...versionsSeen],
-      'release runtime TARBALL --version V --arch A',
+      'release runtime TARBALL --node-version V --arch A',
     );
   }
   return { version, pilot: { path: pilot.path, sha256: pilot.hashes.sha256!, version }, runtimes };

@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MetaFile, Snapshot, Timestamp } from '@tufjs/models';
+import { Snapshot, Timestamp } from '@tufjs/models';
+import type { MetaFile } from '@tufjs/models';
 import { ensureDirectory, readFileBounded, writeFileAtomic } from '../../lib/files.ts';
 import { signingError } from '../errors.ts';
 import { createFileAtomic } from '../new-file.ts';

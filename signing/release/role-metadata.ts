@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { Metadata, MetadataKind, MetaFile, Signature, TargetFile } from '@tufjs/models';
-import type { Root, Snapshot, Targets, Timestamp } from '@tufjs/models';
+import { Metadata, MetaFile, Signature, TargetFile } from '@tufjs/models';
+import type { MetadataKind, Root, Snapshot, Targets, Timestamp } from '@tufjs/models';
 import { signingError } from '../errors.ts';
 import type { Signer } from '../keys/signer.ts';
 import { canonicalBytes, stableJson } from '../stable-json.ts';

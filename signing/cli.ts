@@ -1,0 +1,9 @@
+import type { Command } from 'commander';
+import { registerRelease } from './release/commands.ts';
+import { registerX509 } from './x509/cli.ts';
+
+/** Mounts `pilotage release` and `pilotage cert`. */
+export function register(program: Command): void {
+  registerRelease(program);
+  registerX509(program);
+}
