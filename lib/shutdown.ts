@@ -27,14 +27,18 @@ export class Shutdown {
     this.#closers.push({ name, close });
   }
 
-  /** Listens to SIGTERM, SIGINT and SIGHUP-free shells; call once, in a program's entry. */
-  listen(): this {
+  /**
+   * Listens to SIGTERM and SIGINT; call once, in a program's entry.
+   *
+   * @param endedCode exit code after an orderly end: 0 for a service, 130 for a command that was interrupted.
+   */
+  listen(endedCode = 0): this {
     for (const name of ['SIGTERM', 'SIGINT'] as const) {
       process.on(name, () => {
         if (this.#closing) {
           process.exit(name === 'SIGINT' ? 130 : 143);
         }
-        void this.close(name).then(() => process.exit(0));
+        void this.close(name).then(() => process.exit(endedCode));
       });
     }
     return this;

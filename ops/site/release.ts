@@ -1,0 +1,120 @@
+import { randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Clock } from '../../lib/clock.ts';
+import { ensureDirectory, readFileBounded, readTextBounded, writeFileAtomic } from '../../lib/files.ts';
+import { ReleaseConfig } from '../../signing/config/schema.ts';
+import { openKeyDirectory } from '../../signing/keys/key-directory.ts';
+import { passphraseSource } from '../../signing/keys/passphrase.ts';
+import { addRelease, addRuntime } from '../../signing/release/add-release.ts';
+import { initRepository } from '../../signing/release/init-repository.ts';
+import { layout } from '../../signing/release/layout.ts';
+import { promote } from '../../signing/release/promote.ts';
+import { publish } from '../../signing/release/publish.ts';
+import type { ReleaseContext } from '../../signing/release/repository.ts';
+import { allKeyNames } from '../../signing/release/role-keys.ts';
+import { PilotageError } from '../../lib/errors.ts';
+import { buildPilot } from '../build/build-pilot.ts';
+import { packRuntime } from '../build/pack-runtime.ts';
+import type { SiteLayout } from './layout.ts';
+
+/** Where builds of this checkout are kept between runs. */
+export const buildDirectory = fileURLToPath(new URL('../../build', import.meta.url));
+
+export interface SiteRelease {
+  publicDirectory: string;
+  /** The pinned root, as JSON text. */
+  rootFile: string;
+  version: string;
+  /** sha256 of the pilot tarball. */
+  sha256: string;
+}
+
+/** The release tools of a site whose keys all lie on this machine, each under a passphrase file of its own. */
+export function releaseContext(
+  site: SiteLayout,
+  clock: Clock,
+  onStep?: (step: string) => void,
+): ReleaseContext {
+  return {
+    directory: site.repository,
+    keys: openKeyDirectory({
+      directory: site.keys,
+      clock,
+      passphrases: passphraseSource({ directory: site.passphrases }),
+    }),
+    clock,
+    actor: 'site',
+    onStep,
+  };
+}
+
+/**
+ * Publishes this checkout's own pilot as a signed release of the site: first canary, then stable. A site that has one
+ * already gets a new version only when the pilot's bytes have changed.
+ */
+export async function publishOwnPilot(options: {
+  site: SiteLayout;
+  clock: Clock;
+  buildDirectory: string;
+  onStep?: (step: string) => void;
+}): Promise<SiteRelease> {
+  const { site, clock, buildDirectory, onStep } = options;
+  const context = releaseContext(site, clock, onStep);
+  const files = layout(site.repository);
+  if (!existsSync(files.stateFile)) {
+    const config = ReleaseConfig.parse({});
+    await writePassphrases(site.passphrases, allKeyNames(config));
+    await initRepository({ ...context, config });
+  }
+  onStep?.('pack the Node runtime');
+  const runtime = await packRuntime({ directory: buildDirectory });
+  onStep?.('build the pilot');
+  const pilot = await buildPilot({ directory: buildDirectory });
+  await addRuntime({ ...context, tarball: runtime.file, version: runtime.version, arch: runtime.arch });
+  const added = await addNewest(context, pilot, buildDirectory);
+  await promote({ ...context, channel: 'canary', version: added.version });
+  await promote({ ...context, channel: 'stable', fromChannel: 'canary' });
+  await publish(context);
+  return {
+    publicDirectory: files.publicDirectory,
+    rootFile: join(files.publicDirectory, 'metadata', '1.root.json'),
+    version: added.version,
+    sha256: createHash('sha256')
+      .update(await readFileBounded(added.file, 64 << 20))
+      .digest('hex'),
+  };
+}
+
+/** Adds the pilot; when this version was published with other bytes, as the same version with a mark of its bytes. */
+async function addNewest(
+  context: ReleaseContext,
+  pilot: { file: string; version: string },
+  directory: string,
+) {
+  try {
+    return { ...(await addRelease({ ...context, tarball: pilot.file })), file: pilot.file };
+  } catch (error) {
+    if (!(error instanceof PilotageError) || error.code !== 'E_VERSION_EXISTS') throw error;
+  }
+  const mark = createHash('sha256')
+    .update(await readFileBounded(pilot.file, 64 << 20))
+    .digest('hex')
+    .slice(0, 8);
+  const marked = await buildPilot({ directory, version: `${pilot.version}-${mark}` });
+  return { ...(await addRelease({ ...context, tarball: marked.file })), file: marked.file };
+}
+
+async function writePassphrases(directory: string, keyNames: readonly string[]): Promise<void> {
+  await ensureDirectory(directory, 0o700);
+  for (const name of keyNames) {
+    const file = join(directory, name);
+    if (existsSync(file)) {
+      await readTextBounded(file, 1000);
+      continue;
+    }
+    await writeFileAtomic(file, randomBytes(24).toString('base64url') + '\n', { mode: 0o600 });
+  }
+}

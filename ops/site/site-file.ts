@@ -1,0 +1,94 @@
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { existsSync } from 'node:fs';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import * as z from 'zod';
+import { fromSystemError } from '../../lib/errors.ts';
+import { newId } from '../../lib/ids.ts';
+import { readTextBounded, writeFileAtomic } from '../../lib/files.ts';
+import { opsError } from '../errors.ts';
+import type { SiteLayout } from './layout.ts';
+
+/** `site.json`: what stays the same between starts of a site. */
+const SiteFile = z.object({
+  instance: z.string(),
+  ports: z.object({ store: z.int(), cache: z.int(), server: z.int() }),
+});
+export type SiteFile = z.output<typeof SiteFile>;
+
+/** Reads a site's file, or makes one with a new instance name and three free ports. */
+export async function openSiteFile(site: SiteLayout): Promise<SiteFile> {
+  if (existsSync(site.siteFile)) return SiteFile.parse(JSON.parse(await readTextBounded(site.siteFile)));
+  const [store, cache, server] = await freePorts(3);
+  const made: SiteFile = {
+    instance: `site-${newId().slice(-6).toLowerCase()}`,
+    ports: { store: store!, cache: cache!, server: server! },
+  };
+  await writeFileAtomic(site.siteFile, JSON.stringify(made, null, 2) + '\n');
+  return made;
+}
+
+async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from(
+      { length: count },
+      () =>
+        new Promise<ReturnType<typeof createServer>>((resolve, reject) => {
+          const server = createServer();
+          server.once('error', reject);
+          server.listen(0, '127.0.0.1', () => resolve(server));
+        }),
+    ),
+  );
+  const ports = servers.map(server => (server.address() as AddressInfo).port);
+  await Promise.all(
+    servers.map(
+      server =>
+        new Promise(resolve => {
+          server.close(resolve);
+        }),
+    ),
+  );
+  return ports;
+}
+
+/**
+ * Takes the site for this process; two starts of one directory would fight over its files.
+ *
+ * @throws E_SITE_BUSY naming the process that has it.
+ */
+export async function lockSite(site: SiteLayout): Promise<() => Promise<void>> {
+  for (let attempt = 0; attempt < 2; attempt += 1) {
+    try {
+      await writeFile(site.lockFile, `${process.pid}\n`, { flag: 'wx' });
+      return () => rm(site.lockFile, { force: true });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw fromSystemError(error, site.lockFile);
+    }
+    const owner = Number(await readFile(site.lockFile, 'utf8'));
+    if (isAlive(owner)) {
+      throw opsError({
+        code: 'E_SITE_BUSY',
+        message: `This site is already up, in process ${owner}.`,
+        where: site.root,
+        fix: 'Use it as it is, stop that process, or give another --dir.',
+      });
+    }
+    await rm(site.lockFile, { force: true });
+  }
+  throw opsError({
+    code: 'E_SITE_BUSY',
+    message: 'Another process is taking this site.',
+    where: site.root,
+    fix: 'Try again.',
+  });
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return pid > 0;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
