@@ -1,0 +1,56 @@
+import { newId } from '../../lib/ids.ts';
+import { activeStates } from '../../lib/job-states.ts';
+import type { JobState } from '../../lib/job-states.ts';
+import { wireError } from '../../lib/problem.ts';
+import type { ParsedBody } from '../../lib/protocol.ts';
+import type { UserCaller } from '../policy/caller.ts';
+import { insertCommand } from '../queries/insert-command.ts';
+import { lockJob } from '../queries/lock-job.ts';
+import { listPendingCommands } from '../queries/list-pending-commands.ts';
+import type { ServerContext } from './context.ts';
+import { killLocked } from './kill-job.ts';
+import { once } from './once.ts';
+import { storableText } from './storable-text.ts';
+import { requireJobFor } from './visible-job.ts';
+
+/**
+ * Queues one of the fixed verbs for a job's running attempt; it goes out with the next heartbeat's answer.
+ *
+ * @throws E_NOT_FOUND, E_NOT_ALLOWED, E_PRECONDITION where no attempt runs.
+ */
+export async function commandJob(
+  context: ServerContext,
+  caller: UserCaller,
+  key: string,
+  jobId: string,
+  body: ParsedBody<'commandJob'>,
+): Promise<{ commandId: string }> {
+  const request = { caller: caller.name, route: 'commandJob' as const, key, request: { jobId, body } };
+  return once(context, request, async (trx, moment) => {
+    await requireJobFor(trx, caller, 'command', jobId);
+    const job = await lockJob(trx, jobId);
+    const attemptId = job?.current_attempt_id;
+    if (!job || !attemptId || !activeStates.includes(job.state as JobState)) {
+      throw wireError('E_PRECONDITION', `No attempt of this job runs: it is ${job?.state}.`, {
+        where: `job ${jobId}`,
+        fix: 'Commands are for running attempts; a waiting job can be killed.',
+      });
+    }
+    if (body.verb === 'kill') {
+      await killLocked(trx, caller, jobId, body.reason, moment);
+      const kill = (await listPendingCommands(trx, attemptId)).find(command => command.verb === 'kill');
+      if (kill) return { commandId: kill.command_id };
+    }
+    const commandId = newId();
+    await insertCommand(trx, {
+      command_id: commandId,
+      attempt_id: attemptId,
+      job_id: jobId,
+      verb: body.verb,
+      reason: storableText(body.reason, 500),
+      created_ms: moment.atMs,
+      acknowledged_ms: null,
+    });
+    return { commandId };
+  });
+}

@@ -1,0 +1,46 @@
+import { claimSweep } from '../queries/claim-sweep.ts';
+import { expireSubmissions } from '../queries/expire-submissions.ts';
+import { listExpiredAttempts } from '../queries/list-expired-attempts.ts';
+import { pruneIdempotent } from '../queries/prune-idempotent.ts';
+import { touchAlive } from '../queries/touch-alive.ts';
+import { inTransaction, toMs } from './context.ts';
+import type { ServerContext } from './context.ts';
+import { loseAttempt } from './lose-attempt.ts';
+import { losePilots } from './lose-pilots.ts';
+
+const BATCH = 200;
+
+/**
+ * One sweep: notes that the service is alive, and, when it is this server's turn, ends what ran out of its lease:
+ * attempts (requeued or failed by rule), pilots, submissions; and forgets stored replies that are too old to be asked for.
+ *
+ * @returns how many attempts were lost.
+ */
+export async function expireLeases(context: ServerContext): Promise<{ attemptsLost: number }> {
+  const { settings } = context;
+  const turn = await inTransaction(context, async (trx, moment) => {
+    await touchAlive(trx, moment.aliveMs, moment.atMs);
+    const mine = await claimSweep(trx, moment.atMs - toMs(settings.sweepSeconds) / 2, moment.atMs);
+    return mine ? listExpiredAttempts(trx, moment.atMs, BATCH) : undefined;
+  });
+  if (!turn) return { attemptsLost: 0 };
+  const requeued = new Set<string>();
+  let attemptsLost = 0;
+  for (const ids of turn) {
+    const queue = await inTransaction(context, (trx, moment) =>
+      loseAttempt(context, trx, ids, moment, { outcome: 'lost', actor: 'server', onlyIfOverdue: true }),
+    );
+    attemptsLost += 1;
+    context.log.warn({ attemptId: ids.attempt_id, jobId: ids.job_id, requeued: queue }, 'attempt lost');
+    if (queue !== undefined) requeued.add(queue);
+  }
+  const more = await inTransaction(context, (trx, moment) =>
+    losePilots(context, trx, moment, { limit: BATCH }),
+  );
+  await inTransaction(context, async (trx, moment) => {
+    await expireSubmissions(trx, moment.atMs);
+    await pruneIdempotent(trx, moment.atMs - toMs(settings.idempotencySeconds));
+  });
+  for (const queue of new Set([...requeued, ...more])) context.wakeup.notify(queue);
+  return { attemptsLost };
+}
