@@ -15,6 +15,8 @@ const MAX_PREPARED = 300;
 /** node:sqlite waits inside the process's one thread, so the long wait for a lock is ours, between short ones. */
 const BUSY_TIMEOUT_MILLISECONDS = 5;
 const RETRY_MILLISECONDS = 10;
+/** `like` heeds case, as in the other two. */
+const PRAGMAS = ['journal_mode = wal', 'synchronous = full', 'foreign_keys = on', 'case_sensitive_like = on'];
 const DATA_STATEMENTS = new Set(['SelectQueryNode', 'InsertQueryNode', 'UpdateQueryNode', 'DeleteQueryNode']);
 
 /**
@@ -60,7 +62,7 @@ class SqliteDriver implements Driver {
         timeout: BUSY_TIMEOUT_MILLISECONDS,
       });
       const opened = database;
-      for (const pragma of ['journal_mode = wal', 'synchronous = full', 'foreign_keys = on']) {
+      for (const pragma of PRAGMAS) {
         await patiently(connectMilliseconds, () => opened.exec(`pragma ${pragma}`));
       }
       this.#connection = new SqliteConnection(opened, this.#options.lockMilliseconds);
