@@ -103,7 +103,7 @@ export class Heartbeats {
         params: { attemptId: this.#lease.attemptId },
         body: { incarnation: this.#lease.incarnation, ...this.#progress(), acknowledged },
         patienceSeconds: 0,
-        timeoutSeconds: Math.max(5, Math.min(30, this.#lease.heartbeatSeconds)),
+        timeoutSeconds: Math.max(5, Math.min(30, Math.ceil(this.#lease.heartbeatSeconds))),
         signal,
       });
       this.#acknowledged = this.#acknowledged.slice(acknowledged.length);

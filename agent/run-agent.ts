@@ -82,8 +82,11 @@ export async function runAgent(options: AgentOptions): Promise<AgentSummary> {
   const pilot: PilotContext = { ...options, release, node: facts.node, identity, log: pilotLog };
   const tally = { finished: 0, failed: 0, cancelled: 0, returned: 0, dropped: 0 };
   try {
-    const reason = await takeJobs(pilot, facts, outcome => (tally[outcome] += 1));
-    const jobs = Object.values(tally).reduce((sum, count) => sum + count, 0);
+    const reason = await takeJobs(pilot, facts, outcome => (tally[outcome] += 1)).catch(async (error: unknown) => {
+      await leave(pilot, 'failed', sum(tally));
+      throw error;
+    });
+    const jobs = sum(tally);
     await leave(pilot, reason, jobs);
     const seconds = Math.round(clock.monotonic()) / 1000;
     return { pilotId: identity.pilotId, jobs, ...tally, reason, seconds };
@@ -91,6 +94,9 @@ export async function runAgent(options: AgentOptions): Promise<AgentSummary> {
     await identity.close();
   }
 }
+
+const sum = (tally: Record<string, number>): number =>
+  Object.values(tally).reduce((total, count) => total + count, 0);
 
 async function takeJobs(
   pilot: PilotContext,

@@ -39,7 +39,7 @@ export async function acquireJob(options: {
       },
       signal: options.signal,
       patienceSeconds: 10,
-      timeoutSeconds: options.waitSeconds + 30,
+      timeoutSeconds: Math.ceil(options.waitSeconds) + 30,
     });
     if (reply.lease) return { kind: 'lease', lease: reply.lease };
     if (reply.drain) return { kind: 'drain' };
