@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Clock } from '../../lib/clock.ts';
-import { ensureDirectory, readFileBounded, readTextBounded, writeFileAtomic } from '../../lib/files.ts';
+import { ensureDirectory, readTextBounded, writeFileAtomic } from '../../lib/files.ts';
 import { ReleaseConfig } from '../../signing/config/schema.ts';
 import { openKeyDirectory } from '../../signing/keys/key-directory.ts';
 import { passphraseSource } from '../../signing/keys/passphrase.ts';
 import { addRelease, addRuntime } from '../../signing/release/add-release.ts';
+import type { AddResult } from '../../signing/release/add-release.ts';
 import { initRepository } from '../../signing/release/init-repository.ts';
 import { layout } from '../../signing/release/layout.ts';
 import { promote } from '../../signing/release/promote.ts';
@@ -16,12 +16,14 @@ import { publish } from '../../signing/release/publish.ts';
 import type { ReleaseContext } from '../../signing/release/repository.ts';
 import { allKeyNames } from '../../signing/release/role-keys.ts';
 import { PilotageError } from '../../lib/errors.ts';
-import { buildPilot } from '../build/build-pilot.ts';
-import { packRuntime } from '../build/pack-runtime.ts';
+import { buildPilot } from '../../scripts/build-pilot.ts';
+import type { BuiltPilot } from '../../scripts/build-pilot.ts';
+import { packRuntime } from '../../scripts/pack-runtime.ts';
 import type { SiteLayout } from './layout.ts';
 
+const checkout = fileURLToPath(new URL('../..', import.meta.url));
 /** Where builds of this checkout are kept between runs. */
-export const buildDirectory = fileURLToPath(new URL('../../build', import.meta.url));
+export const buildDirectory = join(checkout, 'build');
 
 export interface SiteRelease {
   publicDirectory: string;
@@ -70,10 +72,15 @@ export async function publishOwnPilot(options: {
     await initRepository({ ...context, config });
   }
   onStep?.('pack the Node runtime');
-  const runtime = await packRuntime({ directory: buildDirectory });
+  const runtime = await packRuntime({ root: checkout, out: buildDirectory });
   onStep?.('build the pilot');
-  const pilot = await buildPilot({ directory: buildDirectory });
-  await addRuntime({ ...context, tarball: runtime.file, version: runtime.version, arch: runtime.arch });
+  const pilot = await buildPilot({ root: checkout, out: buildDirectory });
+  await addRuntime({
+    ...context,
+    tarball: runtime.file,
+    version: runtime.version,
+    arch: runtime.architecture,
+  });
   const added = await addNewest(context, pilot, buildDirectory);
   await promote({ ...context, channel: 'canary', version: added.version });
   await promote({ ...context, channel: 'stable', fromChannel: 'canary' });
@@ -82,29 +89,20 @@ export async function publishOwnPilot(options: {
     publicDirectory: files.publicDirectory,
     rootFile: join(files.publicDirectory, 'metadata', '1.root.json'),
     version: added.version,
-    sha256: createHash('sha256')
-      .update(await readFileBounded(added.file, 64 << 20))
-      .digest('hex'),
+    sha256: added.sha256,
   };
 }
 
 /** Adds the pilot; when this version was published with other bytes, as the same version with a mark of its bytes. */
-async function addNewest(
-  context: ReleaseContext,
-  pilot: { file: string; version: string },
-  directory: string,
-) {
+async function addNewest(context: ReleaseContext, pilot: BuiltPilot, out: string): Promise<AddResult> {
   try {
-    return { ...(await addRelease({ ...context, tarball: pilot.file })), file: pilot.file };
+    return await addRelease({ ...context, tarball: pilot.file });
   } catch (error) {
     if (!(error instanceof PilotageError) || error.code !== 'E_VERSION_EXISTS') throw error;
+    const version = `${pilot.version}-${pilot.sha256.slice(0, 8)}`;
+    const marked = await buildPilot({ root: checkout, out, version });
+    return addRelease({ ...context, tarball: marked.file });
   }
-  const mark = createHash('sha256')
-    .update(await readFileBounded(pilot.file, 64 << 20))
-    .digest('hex')
-    .slice(0, 8);
-  const marked = await buildPilot({ directory, version: `${pilot.version}-${mark}` });
-  return { ...(await addRelease({ ...context, tarball: marked.file })), file: marked.file };
 }
 
 async function writePassphrases(directory: string, keyNames: readonly string[]): Promise<void> {

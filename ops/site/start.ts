@@ -50,6 +50,10 @@ export async function startSite(options: {
   pace: SitePace;
   /** Start a program again when it ends by itself. */
   supervise?: boolean;
+  /** Starts a front (a balancer, say) before the server and gives the URL that autopilot and pilots are to use. */
+  front?: (serverUrl: string) => Promise<string>;
+  /** Leave out the autopilot: whoever calls starts pilots by hand. */
+  withoutAutopilot?: boolean;
   onStep?: (step: string) => void;
   onExit?: (name: string, reason: string) => void;
 }): Promise<RunningSite> {
@@ -103,11 +107,11 @@ export async function startSite(options: {
       '--config',
       await writeServerConfig(options, storeUrl),
     ]);
-    await start(
-      'autopilot',
-      ['autopilot', 'run', '--config', await writeAutopilotConfig(options, { cacheUrl, serverUrl })],
-      { PILOTAGE_STORE: site.nodeStore },
-    );
+    if (!options.withoutAutopilot) {
+      const frontUrl = (await options.front?.(serverUrl)) ?? serverUrl;
+      const config = await writeAutopilotConfig(options, { cacheUrl, serverUrl: frontUrl });
+      await start('autopilot', ['autopilot', 'run', '--config', config], { PILOTAGE_STORE: site.nodeStore });
+    }
     const client: ClientConfig = {
       servers: [serverUrl],
       ca: credentials.caFile,

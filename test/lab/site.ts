@@ -32,7 +32,13 @@ export interface LabSite {
 }
 
 /** Starts a lab site; parts that are killed are started again, as under a supervisor. */
-export async function startLabSite(pace: Partial<SitePace> = {}): Promise<LabSite> {
+export async function startLabSite(
+  options: {
+    pace?: Partial<SitePace>;
+    front?: (serverUrl: string) => Promise<string>;
+    withoutAutopilot?: boolean;
+  } = {},
+): Promise<LabSite> {
   const layout = siteLayout(await mkdtemp(join(tmpdir(), 'pilotage-lab-site-')));
   const { ports } = await openSiteFile(layout);
   await ensureDirectory(layout.logs);
@@ -45,6 +51,8 @@ export async function startLabSite(pace: Partial<SitePace> = {}): Promise<LabSit
     release,
     instance,
     supervise: true,
+    ...(options.front && { front: options.front }),
+    ...(options.withoutAutopilot && { withoutAutopilot: true }),
     pace: {
       leaseSeconds: 6,
       heartbeatSeconds: 0.5,
@@ -55,7 +63,7 @@ export async function startLabSite(pace: Partial<SitePace> = {}): Promise<LabSit
         cache: `127.0.0.1:${ports.cache}`,
         server: `127.0.0.1:${ports.server}`,
       },
-      ...pace,
+      ...options.pace,
     },
   });
   const clients: ApiClient[] = [];
