@@ -58,34 +58,52 @@ export function checkProxies(
   return state;
 }
 
+/**
+ * Everything below an end entity has to be a proxy; told before anything else is read from it.
+ *
+ * @throws E_CHAIN_INVALID.
+ */
+export function requireProxy(certificate: Certificate): void {
+  if (isProxy(certificate)) return;
+  if (certificate.extensions.has(oids.draftProxyCertInfo)) {
+    throw badInfo(certificate, 'A draft (GT3) proxy is not accepted.', 'no RFC 3820 proxyCertInfo');
+  }
+  const [last] = readName(certificate.subject).at(-1) ?? [];
+  if (last?.value === 'proxy' || last?.value === 'limited proxy') {
+    throw badInfo(certificate, 'A legacy (GT2) proxy is not accepted.', 'no proxyCertInfo');
+  }
+  throw refusal('authority-constraints', {
+    message: 'A certificate was issued by one that is not an authority, and it is not a proxy.',
+    where: certificate.where,
+    found: `issuer ${certificate.issuerDn}`,
+    fix: 'Get the certificate from an authority.',
+  });
+}
+
+const badInfo = ({ where }: Certificate, message: string, found: string) =>
+  refusal('proxy-information', {
+    message,
+    where,
+    found,
+    fix: 'Make the proxy with a tool that writes RFC 3820 proxies (voms-proxy-init -rfc, grid-proxy-init -rfc).',
+  });
+
 function proxyInfoOf(proxy: Certificate): ProxyCertInfo {
-  const wrong = (message: string, found: string) =>
-    refusal('proxy-information', {
-      message,
-      where: proxy.where,
-      found,
-      fix: 'Make the proxy with a tool that writes RFC 3820 proxies (voms-proxy-init -rfc, grid-proxy-init -rfc).',
-    });
-  const extension = proxy.extensions.get(oids.proxyCertInfo);
+  requireProxy(proxy);
   const info = proxy.proxyInfo;
+  if (!info || !proxy.extensions.get(oids.proxyCertInfo)?.critical) {
+    throw badInfo(proxy, 'The proxyCertInfo is not marked critical.', 'not critical');
+  }
   if (proxy.extensions.has(oids.draftProxyCertInfo)) {
-    throw wrong('A draft (GT3) proxy is not accepted.', `extension ${oids.draftProxyCertInfo}`);
+    throw badInfo(proxy, 'A proxy is of the draft and of the final form at once.', 'two proxyCertInfo');
   }
-  if (!extension || !info) {
-    const [last] = readName(proxy.subject).at(-1) ?? [];
-    throw last?.value === 'proxy' || last?.value === 'limited proxy'
-      ? wrong('A legacy (GT2) proxy is not accepted.', 'no proxyCertInfo')
-      : refusal('authority-constraints', {
-          message: 'A certificate was issued by one that is not an authority, and it is not a proxy.',
-          where: proxy.where,
-          found: 'no proxyCertInfo',
-          fix: 'Get the certificate from an authority.',
-        });
-  }
-  if (!extension.critical) throw wrong('The proxyCertInfo is not marked critical.', 'not critical');
   const plain: string[] = Object.values(proxyPolicies);
   if (info.hasPolicy && plain.includes(info.language)) {
-    throw wrong('A proxy carries policy text that its policy language does not have.', info.language);
+    throw badInfo(
+      proxy,
+      'A proxy carries policy text that its policy language does not have.',
+      info.language,
+    );
   }
   return info;
 }

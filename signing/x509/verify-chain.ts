@@ -2,7 +2,7 @@ import { PilotageError } from '../../lib/errors.ts';
 import { checkAuthority, checkEndEntity, checkLink, type CertificateUsage } from './authority-rules.ts';
 import type { Certificate } from './certificate.ts';
 import { findPaths, parseChain, type CertificatePath } from './chain-path.ts';
-import { checkProxies, isProxy, type ProxyRights, type ProxyState } from './proxy-rules.ts';
+import { checkProxies, isProxy, requireProxy, type ProxyRights, type ProxyState } from './proxy-rules.ts';
 import { refusal } from './rules.ts';
 import type { TrustAnchors } from './trust.ts';
 
@@ -140,8 +140,10 @@ function classify({ certificates, anchor }: CertificatePath): JudgedPath {
       fix: 'Make the proxy from the certificate of a person, host or robot.',
     });
   }
+  const proxies = fromAnchor.slice(first + 1);
+  proxies.forEach(requireProxy);
   return {
-    proxies: fromAnchor.slice(first + 1).toReversed(),
+    proxies: proxies.toReversed(),
     endEntity,
     authorities: fromAnchor.slice(0, first).toReversed(),
     anchor,
