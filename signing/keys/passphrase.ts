@@ -108,8 +108,8 @@ function askHidden(
   { input, output }: { input: ReadStream; output: WriteStream },
 ): Promise<string> {
   return new Promise((resolve, reject) => {
+    input.setRawMode(true); // before the question: what is typed quickly must not be echoed either
     output.write(question);
-    input.setRawMode(true);
     input.setEncoding('utf8');
     let typed = '';
     const finish = (settle: () => void) => {

@@ -218,12 +218,13 @@ const unknownVersion = (message: string, found: string, known: string[], command
     fix: `Add it first: pilotage ${command}`,
   });
 
-/** Dotted numbers by value, anything else by text; enough to say which Node is newer. */
+/** Dotted numbers by value, anything else by text, a pre-release before its release; says which Node is newer. */
 export function compareVersions(a: string, b: string): number {
   const [left, right] = [a.split(/[.-]/), b.split(/[.-]/)];
   for (let index = 0; index < Math.max(left.length, right.length); index += 1) {
     const [x, y] = [left[index] ?? '', right[index] ?? ''];
     if (x === y) continue;
+    if (x === '' || y === '') return (x === '') === /^\d/.test(x + y) ? -1 : 1;
     return /^\d+$/.test(x) && /^\d+$/.test(y) ? Number(x) - Number(y) : x < y ? -1 : 1;
   }
   return 0;
