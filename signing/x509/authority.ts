@@ -96,7 +96,7 @@ export async function createAuthority(options: AuthorityOptions): Promise<Author
     new build.BasicConstraintsExtension(true, options.pathLength, true),
     new build.KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
     await build.subjectKeyIdentifier(spki),
-    await build.authorityKeyIdentifier(issuer?.certificate.spki ?? spki),
+    await build.authorityKeyIdentifier(issuer?.certificate ?? { spki, extensions: new Map() }),
   ];
   if (options.usage) extensions.push(new build.ExtendedKeyUsageExtension(usageOids(options.usage)));
   if (options.permittedDns || options.permittedIps) {
@@ -181,7 +181,7 @@ export async function issueCertificate(options: IssueOptions): Promise<IssuedCer
     new build.KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
     new build.ExtendedKeyUsageExtension(usageOids(options.usage)),
     await build.subjectKeyIdentifier(spki),
-    await build.authorityKeyIdentifier(authority.certificate.spki),
+    await build.authorityKeyIdentifier(authority.certificate),
   ];
   if (subjectAltNames.length > 0) {
     const names = subjectAltNames.map(value => ({

@@ -14,6 +14,9 @@ import {
   SubjectKeyIdentifierExtension,
   X509CertificateGenerator,
 } from '@peculiar/x509';
+import type { Certificate } from './certificate.ts';
+import { derTags, readDer, writeDer, writeSequence } from './der.ts';
+import { extensionOids } from './extensions.ts';
 
 // The only file that loads @peculiar/x509 (and reflect-metadata before it). Import it lazily: it costs 26 MB and 0.2 s.
 
@@ -79,5 +82,14 @@ function newSerial(): string {
 
 export const subjectKeyIdentifier = (spki: Buffer) =>
   SubjectKeyIdentifierExtension.create(new PublicKey(spki));
-export const authorityKeyIdentifier = (spki: Buffer) =>
-  AuthorityKeyIdentifierExtension.create(new PublicKey(spki));
+
+/** Repeats the issuer's own key identifier, or the usual one of its key when it states none (RFC 5280 4.2.1.1). */
+export async function authorityKeyIdentifier(
+  issuer: Pick<Certificate, 'spki' | 'extensions'>,
+): Promise<Extension> {
+  const stated = issuer.extensions.get(extensionOids.subjectKeyIdentifier);
+  if (!stated) return AuthorityKeyIdentifierExtension.create(new PublicKey(issuer.spki));
+  const keyIdentifier = readDer(stated.value, derTags.octetString).content;
+  const value = writeSequence(writeDer(0x80, keyIdentifier));
+  return new Extension(extensionOids.authorityKeyIdentifier, false, value);
+}

@@ -64,6 +64,7 @@ export async function createProxy(options: ProxyOptions): Promise<IssuedProxy> {
   const extensions: Extension[] = [
     new build.Extension(extensionOids.proxyCertInfo, true, info),
     new build.KeyUsagesExtension(build.KeyUsageFlags.digitalSignature, true),
+    await build.authorityKeyIdentifier(issuer),
   ];
   const startMs = Math.floor(nowMs / 1000) * 1000;
   const notAfterMs = Math.min(startMs + Math.floor(options.validSeconds) * 1000, issuer.notAfterMs);
