@@ -74,6 +74,6 @@ export interface Engine {
   fetchLog(pilot: PilotRef, stream: 'stdout' | 'stderr', maxBytes: number): Promise<Buffer>;
   /** Lets the engine forget an ended pilot, and frees what it holds. */
   forget(pilot: PilotRef): Promise<void>;
-  /** Stops serving; pilots go on. */
+  /** Starts nothing more and lets go of what runs; looking, cancelling and reading logs still work. */
   close(): Promise<void>;
 }

@@ -30,7 +30,8 @@ export function changePilot(db: DatabaseSync, change: PilotChange): void {
       code: 'E_LEDGER_TRANSITION',
       message: 'The ledger has no such change of a pilot.',
       where: change.submissionId,
-      expected: row === undefined ? 'a known pilot' : `one of ${pilotTransitions[row.state].join(', ') || 'none'}`,
+      expected:
+        row === undefined ? 'a known pilot' : `one of ${pilotTransitions[row.state].join(', ') || 'none'}`,
       found: `${row?.state ?? 'nothing'} -> ${change.to}`,
       fix: 'Report this with the ledger file: it is a defect.',
     });

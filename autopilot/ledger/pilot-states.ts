@@ -50,7 +50,7 @@ export type BatchState = (typeof batchStates)[number];
 
 export const batchTransitions: Readonly<Record<BatchState, readonly BatchState[]>> = {
   asking: ['granted', 'refused', 'abandoned'],
-  granted: ['submitting', 'abandoned'],
+  granted: ['submitting', 'rejected', 'abandoned'],
   submitting: ['submitted', 'rejected', 'abandoned'],
   submitted: [],
   rejected: [],

@@ -16,7 +16,8 @@ export function setBatchState(
       code: 'E_LEDGER_TRANSITION',
       message: 'The ledger has no such change of a batch.',
       where: change.batchId,
-      expected: row === undefined ? 'a known batch' : `one of ${batchTransitions[row.state].join(', ') || 'none'}`,
+      expected:
+        row === undefined ? 'a known batch' : `one of ${batchTransitions[row.state].join(', ') || 'none'}`,
       found: `${row?.state ?? 'nothing'} -> ${change.to}`,
       fix: 'Report this with the ledger file: it is a defect.',
     });

@@ -10,7 +10,8 @@ const probe = (step: string, wanted: number, waiting: number, why: string) => ({
   step,
   in: wanted,
   out: waiting > 0 ? 0 : Math.min(1, wanted),
-  why: waiting > 0 ? `${why}; ${waiting} pilot(s) are still on their way as a probe` : `${why}; one as a probe`,
+  why:
+    waiting > 0 ? `${why}; ${waiting} pilot(s) are still on their way as a probe` : `${why}; one as a probe`,
 });
 
 /** After failures in a row nothing is sent for a while, then one pilot as a probe; a success opens the way again. */

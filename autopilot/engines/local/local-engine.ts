@@ -12,6 +12,10 @@ import type { SandboxState } from './sandbox.ts';
 import { createSlots } from './slots.ts';
 import { starterScript } from './starter.ts';
 
+/** Places after which a crash leaves a submission to this engine half done. */
+export const localCheckpoints = ['batch-claimed', 'starter-spawned'] as const;
+export type LocalCheckpoint = (typeof localCheckpoints)[number];
+
 export interface LocalEngineOptions {
   /** Directory of the batches; what is in it is all the engine knows, so it outlives every autopilot. */
   spool: string;
@@ -23,7 +27,7 @@ export interface LocalEngineOptions {
   environment: Readonly<Record<string, string>>;
   log: Logger;
   /** Called between the steps of a submission; for tests that end the process there. */
-  checkpoint?: (name: 'batch-claimed' | 'starter-spawned') => Promise<void> | void;
+  checkpoint?: (name: LocalCheckpoint) => Promise<void> | void;
 }
 
 const keyOf = (pilot: PilotRef): string => `${pilot.batchId}/${pilot.submissionId}`;
@@ -68,7 +72,11 @@ export async function openLocalEngine(options: LocalEngineOptions): Promise<Engi
   async function readAll(): Promise<EngineSnapshot> {
     const jobs: EngineJob[] = [];
     const problems: string[] = [];
-    for (const batchId of await listNames(spool)) {
+    const batchIds = await listNames(spool).catch((error: unknown) => {
+      problems.push(`${spool}: ${(error as Error).message}`);
+      return [];
+    });
+    for (const batchId of batchIds) {
       if (batchId === 'starter.sh' || batchId.startsWith('.')) continue;
       try {
         const marker = await readBatch(spool, batchId);
@@ -99,7 +107,7 @@ export async function openLocalEngine(options: LocalEngineOptions): Promise<Engi
     const { jobs } = await readAll();
     const running = new Set(jobs.filter(job => job.state === 'running').map(keyOf));
     for (const job of jobs.filter(job => job.state === 'queued')) {
-      if (slots.isFull(running)) return;
+      if (slots.closed || slots.isFull(running)) return;
       const started = slots.start(keyOf(job), sandboxOf(job));
       if (started === 'gave up') await neverStart(sandboxOf(job), 'its starter failed three times');
       if (started === 'started') await checkpoint('starter-spawned');
@@ -181,11 +189,11 @@ export async function openLocalEngine(options: LocalEngineOptions): Promise<Engi
 }
 
 const nativeIds = (batchId: string, submissionIds: readonly string[]): Record<string, string> =>
-  Object.fromEntries(
-    submissionIds.map(submissionId => [submissionId, keyOf({ batchId, submissionId })]),
-  );
+  Object.fromEntries(submissionIds.map(submissionId => [submissionId, keyOf({ batchId, submissionId })]));
 
-function describe(seen: SandboxState): Pick<EngineJob, 'state' | 'exitCode' | 'startedMs' | 'endedMs' | 'note'> {
+function describe(
+  seen: SandboxState,
+): Pick<EngineJob, 'state' | 'exitCode' | 'startedMs' | 'endedMs' | 'note'> {
   if (seen.state === 'queued') {
     return { state: 'queued', exitCode: null, startedMs: null, endedMs: null, note: 'waits for a slot' };
   }

@@ -61,7 +61,8 @@ const allEnded = (engine: Engine, batchId: string) => async () => {
 
 test('a batch runs in its sandboxes: exit code, output, own session, given environment', async () => {
   const { spool, engine } = await openEngine();
-  const script = 'echo "$MARK $(pwd) ${HOME-none}"; echo oops >&2; cut -d" " -f6 /proc/$$/stat >session; exit 7';
+  const script =
+    'echo "$MARK $(pwd) ${HOME-none}"; echo oops >&2; cut -d" " -f6 /proc/$$/stat >session; exit 7';
   const batch = await makeBatch(spool, script, 2);
   const answer = await engine.submit(batch, signal);
   assert.equal(answer.outcome, 'submitted');
@@ -218,7 +219,8 @@ test('a pilot whose starter is killed still counts while its wrapper lives, and 
 
 test('output is bounded: the beginning and the very end are kept', async () => {
   const { spool, engine } = await openEngine({ maxOutputBytes: 10_000 });
-  const script = 'i=0; while [ $i -lt 6000 ]; do echo "line $i of a talkative pilot"; i=$((i+1)); done; echo LAST';
+  const script =
+    'i=0; while [ $i -lt 6000 ]; do echo "line $i of a talkative pilot"; i=$((i+1)); done; echo LAST';
   const batch = await makeBatch(spool, script);
   await engine.submit(batch, signal);
   const [job] = await waitUntil(allEnded(engine, batch.batchId));
@@ -241,8 +243,8 @@ test('a daemon left behind that holds the output does not keep the pilot from en
   await engine.submit(batch, signal);
   const [job] = await waitUntil(allEnded(engine, batch.batchId), 15_000);
   assert.equal(job?.exitCode, 0);
-  assert.equal(String(await engine.fetchLog(job!, 'stdout', 100)), 'done\n');
-  const daemon = Number(await readFile(join(spool, job!.batchId, job!.submissionId, 'daemon'), 'utf8'));
+  assert.equal(String(await engine.fetchLog(job, 'stdout', 100)), 'done\n');
+  const daemon = Number(await readFile(join(spool, job.batchId, job.submissionId, 'daemon'), 'utf8'));
   process.kill(daemon, 'SIGKILL');
 });
 

@@ -17,7 +17,15 @@ const policy: PlanPolicy = {
 };
 
 const quiet: PlanSnapshot = {
-  demand: { ageSeconds: 1, activated: 8, active: 0, cap: 10, submissionsOpen: 0, pilotsIdle: 0, pilotsBusy: 0 },
+  demand: {
+    ageSeconds: 1,
+    activated: 8,
+    active: 0,
+    cap: 10,
+    submissionsOpen: 0,
+    pilotsIdle: 0,
+    pilotsBusy: 0,
+  },
   engine: { ageSeconds: 1, complete: true },
   own: { notEnded: 0, waiting: 0, expected: 0, missing: 0, unresolved: 0 },
   recent: {
