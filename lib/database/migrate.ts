@@ -1,11 +1,11 @@
 import type { CompiledQuery } from 'kysely';
-import { libError } from '../errors.ts';
+import { PilotageError } from '../errors.ts';
 import { silentLog } from '../log.ts';
 import type { Logger } from '../log.ts';
 import type { Database } from './database.ts';
 import type { AnyKysely } from './dialect.ts';
 import { dialectOf, dialects } from './dialects.ts';
-import { classifyDatabaseError } from './errors.ts';
+import { classifyDatabaseError, databaseError } from './errors.ts';
 import { insertIfAbsent } from './insert-if-absent.ts';
 import type { Migration } from './migration.ts';
 import { createMigrationTable, migrationTable } from './migration-table.ts';
@@ -20,7 +20,8 @@ import { refuseMisfit, stateOf } from './schema-state.ts';
  *
  * @param options.lockSeconds longest wait for another process that migrates, default 30.
  * @returns the ids applied by this call.
- * @throws E_SCHEMA_UNKNOWN, E_MIGRATION_CHANGED (nothing is changed then), E_TIMEOUT when the lock stays taken.
+ * @throws E_SCHEMA_UNKNOWN, E_MIGRATION_CHANGED (nothing is changed then), E_MIGRATION_FAILED naming the statement,
+ *   E_TIMEOUT when the lock stays taken.
  */
 export async function migrate<Schema>(
   database: Database<Schema>,
@@ -36,7 +37,7 @@ export async function migrate<Schema>(
     );
   } catch (error) {
     if (classifyDatabaseError(error) !== 'try-again') throw error;
-    throw libError({
+    throw databaseError({
       code: 'E_TIMEOUT',
       message: 'The schema could not be migrated: a lock was not free in time.',
       where: 'table schema_migration',
@@ -91,13 +92,30 @@ async function apply(db: AnyKysely, migration: Migration, log: Logger): Promise<
     const step = index + 1;
     if (step <= before.steps_done) continue;
     if (step === before.step_begun) log.warn({ migration: id, step }, 'migration resumed after a crash');
-    await applyStep(db, id, step, statement, step === before.step_begun);
+    try {
+      await applyStep(db, id, step, statement, step === before.step_begun);
+    } catch (error) {
+      throw failure(id, step, statement, error);
+    }
   }
   await migrationTable(db)
     .updateTable('schema_migration')
     .set({ applied_ms: nowMs })
     .where('id', '=', id)
     .execute();
+}
+
+/** What stopped a migration, in words; what is worth another try stays as it is. */
+function failure(id: string, step: number, statement: CompiledQuery, error: unknown): unknown {
+  if (error instanceof PilotageError || classifyDatabaseError(error) === 'try-again') return error;
+  return databaseError({
+    code: 'E_MIGRATION_FAILED',
+    message: `The database refused a statement of the migration: ${(error as Error).message}`,
+    where: `migration ${id}, statement ${step}`,
+    found: statement.sql,
+    fix: 'Check that the database user may change tables, and that nothing else made them. Then run the migrations again.',
+    cause: error,
+  });
 }
 
 /** One statement and the record that it is done, so that a crash at any point is resumed without doing it twice. */

@@ -7,7 +7,6 @@ import { parseDatabaseUrl } from './database-url.ts';
 import type { DatabaseUrl } from './database-url.ts';
 import type { OpenOptions } from './dialect.ts';
 import { dialects } from './dialects.ts';
-import { classifyDatabaseError } from './errors.ts';
 import { outsideTransaction } from './outside-transaction.ts';
 import { withRetries } from './retry.ts';
 import { databaseUnreachable } from './unreachable.ts';
@@ -87,8 +86,6 @@ async function ping<Schema>(pool: Kysely<Schema>, url: DatabaseUrl, milliseconds
   });
   try {
     await Promise.race([sql`select 1`.execute(pool), deadline]);
-  } catch (error) {
-    throw classifyDatabaseError(error) === 'unreachable' ? databaseUnreachable(url, error) : error;
   } finally {
     clearTimeout(timer);
   }

@@ -1,4 +1,4 @@
-import { libError } from '../errors.ts';
+import { databaseError } from './errors.ts';
 import type { Database } from './database.ts';
 import type { AnyKysely, DialectName } from './dialect.ts';
 import { checkMigrations, productLevel } from './migration.ts';
@@ -40,7 +40,7 @@ export async function requireSchema<Schema>(
   const state = await schemaState(database, migrations);
   refuseMisfit(state);
   if (state.missing.length > 0) {
-    throw libError({
+    throw databaseError({
       code: 'E_SCHEMA_OUTDATED',
       message: 'The database has an older schema than this release needs.',
       where: 'table schema_migration',
@@ -75,7 +75,7 @@ const isReadable = (row: MigrationRow, migrations: readonly Migration[]): boolea
 /** @throws E_SCHEMA_UNKNOWN, E_MIGRATION_CHANGED: nothing this product may touch. */
 export function refuseMisfit(state: SchemaState): void {
   if (state.unknown.length > 0) {
-    throw libError({
+    throw databaseError({
       code: 'E_SCHEMA_UNKNOWN',
       message: 'The database was changed by a newer release, in a way this release cannot work with.',
       where: 'table schema_migration',
@@ -85,7 +85,7 @@ export function refuseMisfit(state: SchemaState): void {
     });
   }
   if (state.changed.length > 0) {
-    throw libError({
+    throw databaseError({
       code: 'E_MIGRATION_CHANGED',
       message: 'A migration that was applied to this database reads differently in this release.',
       where: `migration ${state.changed.join(', ')}`,

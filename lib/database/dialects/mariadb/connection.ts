@@ -3,6 +3,7 @@ import type { DatabaseConnection, Dialect } from 'kysely';
 import { createPool } from 'mysql2';
 import type { Pool, PoolConnection, PoolOptions } from 'mysql2';
 import type { OpenOptions } from '../../dialect.ts';
+import { namingLoss } from '../../lost-connection.ts';
 import { databaseUnreachable } from '../../unreachable.ts';
 import { classifyError } from './errors.ts';
 import { readField } from './read-field.ts';
@@ -81,7 +82,7 @@ class Driver extends MysqlDriver {
       }, connectMilliseconds);
     });
     try {
-      return await Promise.race([connection, deadline]);
+      return namingLoss(await Promise.race([connection, deadline]), url, classifyError);
     } catch (error) {
       throw classifyError(error) === 'unreachable' ? databaseUnreachable(url, error) : error;
     } finally {

@@ -3,6 +3,7 @@ import type { DatabaseConnection, Dialect, PostgresPool } from 'kysely';
 import { Pool, types } from 'pg';
 import type { OpenOptions } from '../../dialect.ts';
 import { numeric, safeInteger } from '../../safe-integer.ts';
+import { namingLoss } from '../../lost-connection.ts';
 import { databaseUnreachable } from '../../unreachable.ts';
 import { classifyError } from './errors.ts';
 
@@ -60,7 +61,7 @@ class Driver extends PostgresDriver {
 
   override async acquireConnection(): Promise<DatabaseConnection> {
     try {
-      return await super.acquireConnection();
+      return namingLoss(await super.acquireConnection(), this.#options.url, classifyError);
     } catch (error) {
       throw classifyError(error) === 'unreachable' ? databaseUnreachable(this.#options.url, error) : error;
     }

@@ -6,8 +6,9 @@ import { LRUCache } from 'lru-cache';
 import type { CompiledQuery, DatabaseConnection, Dialect, Driver, QueryResult } from 'kysely';
 import { CompiledQuery as Compiled, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler } from 'kysely';
 import type { OpenOptions } from '../../dialect.ts';
+import { namingLoss } from '../../lost-connection.ts';
 import { databaseUnreachable } from '../../unreachable.ts';
-import { isBusy } from './errors.ts';
+import { classifyError, isBusy } from './errors.ts';
 import { Turns } from './turns.ts';
 
 /** Statements kept prepared; each differs in text, also by the length of an `in` list. */
@@ -77,7 +78,7 @@ class SqliteDriver implements Driver {
     await this.#turns.take(connectMilliseconds).catch(error => {
       throw databaseUnreachable(url, error);
     });
-    return this.#connection!;
+    return namingLoss(this.#connection!, url, classifyError);
   }
 
   async releaseConnection(): Promise<void> {
