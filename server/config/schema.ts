@@ -100,9 +100,9 @@ export const ServerConfig = z.strictObject({
   pilotCertificateSeconds: seconds.default(43_200).describe('Validity of a pilot certificate.'),
   sweepSeconds: seconds.default(5).describe('How often expired leases are looked for.'),
   outageSeconds: seconds
-    .default(30)
+    .optional()
     .describe(
-      'The service counts as having been down when no server was alive for longer; leases are lengthened by it.',
+      'The service counts as having been down when no server was alive for longer, and leases are lengthened by it; default a sixth of leaseSeconds, at least three sweeps.',
     ),
   retrySeconds: seconds.default(5).describe('When a pilot that got no job is to ask again.'),
   idempotencySeconds: seconds.default(86_400).describe('How long replies are kept for repeated requests.'),

@@ -50,9 +50,13 @@ export const inTransaction = <T>(
 ): Promise<T> =>
   context.database.transaction(async trx => {
     const moment = await readMoment(trx, context.database.nowMs);
-    await forgiveOutage(trx, moment, context.settings.outageSeconds, context.log);
+    await forgiveOutage(trx, moment, outageSecondsOf(context.settings), context.log);
     return work(trx, moment);
   });
+
+/** Without a setting: a sixth of the lease, but never less than three sweeps, which keep the sign of life. */
+const outageSecondsOf = (settings: Settings): number =>
+  settings.outageSeconds ?? Math.max(3 * settings.sweepSeconds, settings.leaseSeconds / 6);
 
 /** Seconds of the configuration as whole milliseconds. */
 export const toMs = (seconds: number): number => Math.round(seconds * 1000);

@@ -1,0 +1,40 @@
+import { PilotageError } from '../../lib/errors.ts';
+import { wireError } from '../../lib/problem.ts';
+import { issueCertificate } from '../../signing/x509/authority.ts';
+import type { Authority } from '../../signing/x509/authority.ts';
+import { readCsr } from '../../signing/x509/csr.ts';
+import type { CredentialIssuer } from './credential-issuer.ts';
+
+/** Issues the credentials of pilots and payloads from this instance's pilot authority. */
+export function createCertificateIssuer(authority: Authority, instance: string): CredentialIssuer {
+  return {
+    read: async csr => {
+      try {
+        return { keySha256: readCsr(csr).keyHash };
+      } catch (error) {
+        if (!(error instanceof PilotageError)) throw error;
+        throw wireError('E_BAD_REQUEST', error.message, {
+          where: 'body.csr',
+          ...(error.expected !== undefined && { expected: error.expected }),
+          ...(error.found !== undefined && { found: error.found }),
+          fix: 'Send one PKCS#10 request in PEM, signed by its own key.',
+          cause: error,
+        });
+      }
+    },
+    issue: async ({ csr, commonName, validSeconds }) => {
+      const issued = await issueCertificate({
+        authority,
+        csrPem: csr,
+        subject: [
+          ['O', 'Pilotage'],
+          ['OU', instance],
+          ['CN', commonName],
+        ],
+        validSeconds,
+        usage: 'client',
+      });
+      return issued.chainPem;
+    },
+  };
+}
