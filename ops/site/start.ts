@@ -30,6 +30,9 @@ export interface RunningSite {
   stop(): Promise<void>;
 }
 
+/** Longer than the autopilot gives its pilots to end. */
+const STOP_SECONDS = 40;
+
 export const VO = 'demo';
 export const QUEUE = 'demo';
 /** A queue apart for the pilot that meets the lying cache. */
@@ -60,7 +63,7 @@ export async function startSite(options: {
   const { site, credentials, release, pace } = options;
   const programs: Program[] = [];
   const stop = async () => {
-    for (const program of programs.toReversed()) await program.stop();
+    for (const program of programs.toReversed()) await program.stop(STOP_SECONDS);
   };
   const start = async (name: string, args: string[], env?: NodeJS.ProcessEnv): Promise<string> => {
     options.onStep?.(name);
@@ -110,7 +113,9 @@ export async function startSite(options: {
     if (!options.withoutAutopilot) {
       const frontUrl = (await options.front?.(serverUrl)) ?? serverUrl;
       const config = await writeAutopilotConfig(options, { cacheUrl, serverUrl: frontUrl });
-      await start('autopilot', ['autopilot', 'run', '--config', config], { PILOTAGE_STORE: site.nodeStore });
+      await start('autopilot', ['autopilot', 'run', '--drain', '--config', config], {
+        PILOTAGE_STORE: site.nodeStore,
+      });
     }
     const client: ClientConfig = {
       servers: [serverUrl],
@@ -186,6 +191,7 @@ async function writeAutopilotConfig(
       state: site.autopilot,
       maxPilots: maxPilots(),
       cycleSeconds: pace.cycleSeconds,
+      drainSeconds: 20,
       agent: { idleSeconds: pace.idleSeconds },
     }),
   );
