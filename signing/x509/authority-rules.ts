@@ -134,14 +134,15 @@ export function checkAuthority(
   checkNameConstraints(authority, endEntity);
 }
 
-/** The end entity: no authority, may sign, made for `usage`, nothing critical unknown. @throws E_CHAIN_INVALID. */
+/** The end entity: it has a name, may sign, is made for `usage`, nothing critical unknown. @throws E_CHAIN_INVALID. */
 export function checkEndEntity(certificate: Certificate, usage: CertificateUsage): void {
-  if (certificate.basicConstraints?.ca) {
+  if (certificate.subjectDn === '') {
     throw refusal('end-entity', {
-      message: 'The certificate of an authority cannot be used to call a service.',
+      message: 'A certificate has no subject, so it says of nobody who he is.',
       where: certificate.where,
-      found: 'CA:TRUE',
-      fix: 'Use a certificate of a person, host or robot.',
+      expected: 'a distinguished name',
+      found: 'an empty subject',
+      fix: 'Have it issued with a subject.',
     });
   }
   checkCritical(certificate);

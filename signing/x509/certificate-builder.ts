@@ -18,7 +18,7 @@ import type { Certificate } from './certificate.ts';
 import { derTags, readDer, writeDer, writeSequence } from './der.ts';
 import { extensionOids } from './extensions.ts';
 
-// The only file that loads @peculiar/x509 (and reflect-metadata before it). Import it lazily: it costs 26 MB and 0.2 s.
+// The only file that loads @peculiar/x509 (and reflect-metadata before it). Import it lazily: it costs 26 MB of memory (13 MB bundled) and 0.2 s.
 
 export {
   BasicConstraintsExtension,

@@ -61,13 +61,15 @@ export function findPaths(
   nowMs: number,
 ): [CertificatePath, ...CertificatePath[]] {
   const isAnchor = (certificate: Certificate) => trust.anchors.some(({ der }) => der.equals(certificate.der));
-  const links = [...others.filter(other => !isSelfSigned(other)), ...trust.intermediates];
+  const sent = others.filter(other => !isSelfSigned(other));
+  const known = trust.intermediates.filter(({ der }) => !sent.some(other => other.der.equals(der)));
+  const links = [...sent, ...known];
   const signatures = new Map<Certificate, Map<Certificate, boolean>>();
   const signed = (child: Certificate, issuer: Certificate): boolean => {
-    const known = signatures.get(child) ?? new Map<Certificate, boolean>();
-    signatures.set(child, known);
-    const answer = known.get(issuer) ?? isSignedBy(child, issuer);
-    known.set(issuer, answer);
+    const checked = signatures.get(child) ?? new Map<Certificate, boolean>();
+    signatures.set(child, checked);
+    const answer = checked.get(issuer) ?? isSignedBy(child, issuer);
+    checked.set(issuer, answer);
     return answer;
   };
   const paths: CertificatePath[] = [];

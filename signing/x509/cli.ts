@@ -66,6 +66,13 @@ export function registerX509(program: Command): void {
       }),
     );
   inDirectory(
+    subcommand('pilot-authority', 'Issue anew the authority that the server makes pilot certificates with.'),
+  ).action(
+    action<CertOptions>(async options => {
+      print(await issuePilotAuthority(await openDevAuthority(options.directory)), options, describe);
+    }),
+  );
+  inDirectory(
     subcommand('user', 'Issue a certificate for a person.').argument('<name>', 'becomes the CN'),
   ).action(
     action<CertOptions>(async (options, name) => {

@@ -40,7 +40,8 @@ const algorithms = [
 
 /**
  * Writes a certificate request (RFC 2986) signed with the key it is for. Written with our own DER, not with
- * @peculiar/x509, because the agent needs it at its start and that library costs 26 MB and 0.2 s there.
+ * @peculiar/x509, because the agent needs it at its start: that
+ * library costs 13 MB of memory there and 340 kB of bundle, this 6 kB.
  *
  * @param options.subject `[['O','Pilotage'],['OU',instance],['CN',…]]`; authorities here set the subject themselves.
  * @returns PEM.

@@ -1,11 +1,13 @@
 import type { KeyObject } from 'node:crypto';
-import { derChildren, derTags, expectTag, readBitString, readInteger, readSequence } from './der.ts';
+import { readBitString, readSequence } from './der.ts';
 
 /**
  * Why a public key is not on the whitelist (RSA 2048 to 8192 bits with an ordinary exponent, EC P-256 and P-384 as an
  * uncompressed point, Ed25519), or undefined. One key has one encoding here, so that its hash names it.
  */
 export function keyProblem(key: KeyObject, spki: Buffer): string | undefined {
+  if (!key.export({ type: 'spki', format: 'der' }).equals(spki))
+    return 'The key is encoded in an unusual way.';
   const details = key.asymmetricKeyDetails;
   if (key.asymmetricKeyType === 'ed25519') return undefined;
   if (key.asymmetricKeyType === 'rsa') {
@@ -14,20 +16,11 @@ export function keyProblem(key: KeyObject, spki: Buffer): string | undefined {
     const exponent = details?.publicExponent ?? 0n;
     return exponent < 3n || exponent > 0xffff_ffff_ffffn || exponent % 2n === 0n
       ? 'The RSA key has an unusual exponent.'
-      : rsaEncodingProblem(spki);
+      : undefined;
   }
   if (key.asymmetricKeyType !== 'ec') return `The key type is ${key.asymmetricKeyType ?? 'unknown'}.`;
   if (details?.namedCurve !== 'prime256v1' && details?.namedCurve !== 'secp384r1') {
     return `The EC curve is ${details?.namedCurve ?? 'not a named one'}.`;
   }
   return readBitString(readSequence(spki)[1]).bytes[0] === 4 ? undefined : 'The EC point is compressed.';
-}
-
-function rsaEncodingProblem(spki: Buffer): string | undefined {
-  const [algorithm, key, ...rest] = readSequence(spki);
-  const parameters = derChildren(expectTag(algorithm, derTags.sequence))[1];
-  const numbers = readSequence(readBitString(key).bytes);
-  const plain = rest.length === 0 && parameters?.tag === derTags.null && numbers.length === 2;
-  numbers.forEach(readInteger);
-  return plain ? undefined : 'The RSA key is encoded in an unusual way.';
 }

@@ -65,6 +65,8 @@ function readText(node: DerNode): string {
     case derTags.bmpString:
       return decode('utf-16be', node.content);
     case derTags.printableString:
+    case derTags.numericString:
+    case derTags.visibleString:
     case derTags.ia5String:
     case derTags.teletexString:
       return node.content.toString('latin1');
@@ -83,12 +85,18 @@ function decode(encoding: string, bytes: Buffer): string {
 
 /**
  * A value as OpenSSL's oneline form and grid-mapfiles write it, but without its ambiguity: whatever is not printable
- * ASCII, and `/`, `+` and `\` too, becomes `\xHH` (of UTF-8), so that no value can pass for a further part of the name.
+ * ASCII, and `/`, `+`, `\` and a leading `#` too, becomes `\xHH` (of UTF-8), so that no value can pass for a further part of
+ * the name, nor for the `#hex` of a value that is no text.
  */
 const escapeValue = (value: string): string =>
   [...Buffer.from(value, 'utf8')]
-    .map(byte =>
-      byte < 0x20 || byte > 0x7e || byte === 0x2f || byte === 0x5c || byte === 0x2b
+    .map((byte, index) =>
+      byte < 0x20 ||
+      byte > 0x7e ||
+      byte === 0x2f ||
+      byte === 0x5c ||
+      byte === 0x2b ||
+      (index === 0 && byte === 0x23)
         ? `\\x${byte.toString(16).toUpperCase().padStart(2, '0')}`
         : String.fromCharCode(byte),
     )

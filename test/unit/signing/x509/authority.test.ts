@@ -241,6 +241,7 @@ test('serial numbers and keys differ, subjects are bounded and free of control c
   const tricky = await issue(root, 'alice/CN=root+x\\é');
   assert.equal(tricky.dn, '/O=Pilotage/OU=test/CN=alice\\x2FCN=root\\x2Bx\\x5C\\xC3\\xA9');
   assert.equal(verifyChain(tricky.chain, trust, nowMs).endEntity.dn, tricky.dn);
+  assert.equal((await issue(root, '#04')).dn, '/O=Pilotage/OU=test/CN=\\x2304');
 });
 
 test('an authority is taken up from its files, with its own key only', async () => {

@@ -337,6 +337,7 @@ attack('an unknown critical extension in a proxy', 'critical-extension', () =>
 attack('a critical nameConstraints in a user', 'critical-extension', () =>
   rootWith({ user: { extensions: [nameConstraints([writeDer(0x82, Buffer.from('a'))])] } }),
 );
+attack('an end entity without a name', 'end-entity', () => rootWith({ user: { subject: name() } }));
 attack('an authority as a caller', 'end-entity', () => [[good.sub]]);
 attack('a user whose key may not sign', 'key-usage', () =>
   rootWith({ user: { extensions: [basicConstraints(false), keyUsage(0x20)] } }),
