@@ -50,6 +50,10 @@ const ip6 = [...Array.from({ length: 15 }, () => 0), 1];
 const accepted: [string, Case][] = [
   ['a subject below the permitted directory', { permitted: [grid] }],
   ['other kinds are free when only DNS is named', { permitted: [dns('localhost')], names: [[1, 'a@b.org']] }],
+  [
+    'a kind that is not known and not constrained',
+    { permitted: [dns('localhost')], names: [[8, Buffer.from([42])]] },
+  ],
   ['the DNS name itself', { permitted: [dns('localhost')], names: [[2, 'LOCALHOST']] }],
   ['a DNS name below', { permitted: [dns('example.org')], names: [[2, 'a.example.org']] }],
   ['an address in the network', { permitted: [ip(...loopback)], names: [[7, Buffer.from([127, 9, 9, 9])]] }],
