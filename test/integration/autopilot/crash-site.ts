@@ -48,7 +48,7 @@ export class CrashSite {
       cycleSeconds: 0.05,
       callSeconds: 10,
       maxPilots: 4,
-      maxPerCycle: 2,
+      maxPerCycle: 4,
       agent: { idleSeconds: 1 },
       ...more,
     };
