@@ -1,5 +1,5 @@
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { create } from 'tar';
 import { systemClock, type Clock } from '../../lib/clock.ts';
 import { ReleaseConfig } from '../../signing/config/schema.ts';
@@ -159,7 +159,7 @@ export async function makeTarball(options: {
 }): Promise<string> {
   const source = `${options.file}.content`;
   for (const [name, text] of Object.entries(options.files)) {
-    await mkdir(join(source, name, '..'), { recursive: true });
+    await mkdir(dirname(join(source, name)), { recursive: true });
     await writeFile(join(source, name), text);
     await chmod(join(source, name), options.executables?.includes(name) ? 0o755 : 0o644);
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { canonicalBytes, stableJson } from '../../../signing/stable-json.ts';
 
 const plainText = fc.stringMatching(/^[ !#-[\]-~\n]{0,20}$/);

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { MetaFile } from '@tufjs/models';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { PilotageError } from '../../../../lib/errors.ts';
 import type { ChannelPointer, Floors } from '../../../../lib/protocol.ts';
 import { readPublicDirectory } from '../../../../signing/release/read-public.ts';
@@ -70,7 +70,7 @@ async function withRole(
   files: Record<string, Uint8Array> = {},
 ): Promise<MetadataBytes> {
   const { signed } = parseMetadata('targets', good.roles[role]!, role);
-  change(signed as never);
+  change(signed);
   const bytes = await signMetadata(signed, await signersOf(signedBy));
   const snapshot = parseMetadata('snapshot', good.snapshot, 'snapshot').signed;
   snapshot.meta[`${role}.json`] = metaFile(signed.version, bytes);
