@@ -3,6 +3,9 @@ import { action, print } from '../lib/cli.ts';
 import { loadConfig } from '../lib/config.ts';
 import { createLog } from '../lib/log.ts';
 import { Shutdown } from '../lib/shutdown.ts';
+import { readFileBounded } from '../lib/files.ts';
+import { fetchRelease } from './client/fetch-release.ts';
+import type { FetchedRelease } from './client/fetch-release.ts';
 import { CacheServeConfig, StoreServeConfig } from './config/schema.ts';
 import { serveStore } from './origin/serve-store.ts';
 import type { CacheStats } from './proxy/counters.ts';
@@ -46,6 +49,15 @@ export function register(program: Command): void {
     .option('--max-store-bytes <bytes>', 'disk quota (default 20 GiB)', Number)
     .option('--config <file>', 'YAML or JSON file with the settings of codecache/config/schema.ts')
     .action(action(runCache));
+  cache
+    .command('fetch')
+    .description("Download and verify the release that a queue's channel names, as a worker node does.")
+    .requiredOption('--root <file>', 'pinned root: metadata/1.root.json of the repository')
+    .requiredOption('--cache <url>', 'cache or origin; repeat for more, in order', collect)
+    .requiredOption('--queue <name>', 'queue whose channel is followed')
+    .requiredOption('--store <directory>', 'node-local store, mode 0700; made when missing')
+    .option('--arch <name>', "architecture of the runtime (default: this machine's)")
+    .action(action(runFetch));
   cache
     .command('stats')
     .description('What a running cache counted: hits, misses, bytes, and upstreams blamed for forged bytes.')
@@ -106,6 +118,39 @@ async function runCache(options: ServeOptions): Promise<void> {
   });
   shutdown.defer('cache server', () => server.close());
   ready('cache', server.url);
+}
+
+interface FetchFlags {
+  json?: boolean;
+  root: string;
+  cache: string[];
+  queue: string;
+  store: string;
+  arch?: string;
+}
+
+async function runFetch(options: FetchFlags): Promise<void> {
+  const fetched = await fetchRelease({
+    trustedRoot: await readFileBounded(options.root),
+    storeDirectory: options.store,
+    caches: options.cache,
+    queue: options.queue,
+    log: createLog('cache-fetch'),
+    ...(options.arch !== undefined && { arch: options.arch }),
+  });
+  print(fetched, options, describeFetched);
+}
+
+function describeFetched({ release, pilotDirectory, runtimeDirectory, cache }: FetchedRelease): string {
+  const versions = Object.entries(release.metadata).map(([role, version]) => `${role} ${version}`);
+  return [
+    `pilot ${release.version}, sha256 ${release.sha256}`,
+    `  ${pilotDirectory}`,
+    `runtime ${release.runtimeVersion}`,
+    `  ${runtimeDirectory}`,
+    `channel ${release.channel}, serial ${release.channelSerial}, verified through ${cache}`,
+    `signed metadata: ${versions.join(', ')}`,
+  ].join('\n');
 }
 
 function ready(program: string, url: string): void {

@@ -6,14 +6,13 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { systemClock } from '../../lib/clock.ts';
 import type { Clock } from '../../lib/clock.ts';
-import { fromSystemError } from '../../lib/errors.ts';
+import { fromSystemError, libError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/log.ts';
 import { byteRange, matchesEtag, rangeApplies } from '../http/byte-range.ts';
 import { objectName, publicPath } from '../http/object-name.ts';
 import type { ObjectName } from '../http/object-name.ts';
 import { sendJson, sendText, startPlainServer } from '../http/plain-server.ts';
 import type { PlainServer, ServerLimits } from '../http/plain-server.ts';
-import { codecacheError } from '../errors.ts';
 import { cacheControl } from './cache-control.ts';
 
 const MAX_METADATA_BYTES = 1 << 20;
@@ -31,7 +30,7 @@ interface Opened {
  * Serves the public half of a release repository (`R/public`): static files, explicit Cache-Control on every answer,
  * strong ETags, HEAD, conditional requests and single ranges. Reads only; nothing outside `metadata/` and `targets/`.
  *
- * @throws E_STORE_EMPTY when `directory` holds no repository; E_PORT_IN_USE and the like from listening.
+ * @throws E_FILE_MISSING when `directory` holds no repository; E_PORT_IN_USE and the like from listening.
  */
 export async function serveStore(options: {
   directory: string;
@@ -72,8 +71,8 @@ async function checkDirectory(directory: string): Promise<void> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw fromSystemError(error, directory);
   }
-  throw codecacheError({
-    code: 'E_STORE_EMPTY',
+  throw libError({
+    code: 'E_FILE_MISSING',
     message: 'The directory holds no published repository.',
     where: directory,
     expected: 'a directory with metadata/ and targets/, such as R/public of a release repository',

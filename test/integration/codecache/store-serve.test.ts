@@ -135,7 +135,7 @@ test('a directory that holds no repository, and a port in use, are named', async
   const { url } = await store(t);
   const empty = await temporaryDirectory(t);
   await assert.rejects(serveStore({ directory: empty, listen: '127.0.0.1:0', log: silentLog }), {
-    code: 'E_STORE_EMPTY',
+    code: 'E_FILE_MISSING',
     where: empty,
   });
   const { directory } = await store(t);

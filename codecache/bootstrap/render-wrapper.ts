@@ -1,0 +1,44 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { codecacheError } from '../errors.ts';
+
+/** A wrapper travels with every job: it stays small. */
+export const MAX_WRAPPER_BYTES = 26_000;
+
+/** Directory name of what a node trusts under one pinned root; wrapper and TypeScript client share it. */
+export const pinOf = (rootJson: Uint8Array | string): string =>
+  createHash('sha256').update(rootJson).digest('hex').slice(0, 16);
+
+/**
+ * The bootstrap wrapper with its pinned root: a POSIX sh script of at most 20 kB that needs awk, openssl, tar, gzip and
+ * curl or wget.
+ *
+ * @param options.rootJson a root as published: minified, sorted, printable ASCII.
+ * @throws E_WRAPPER_ROOT when the root cannot stand in a script, E_WRAPPER_TOO_LARGE.
+ */
+export function renderWrapper(options: { rootJson: Uint8Array | string }): string {
+  const root = Buffer.from(options.rootJson).toString('latin1').trimEnd();
+  if (!/^\{"signatures":\[\{[ !"#-&(-~]*\}$/.test(root)) {
+    throw codecacheError({
+      code: 'E_WRAPPER_ROOT',
+      message: 'The root cannot be pinned in a wrapper.',
+      where: 'root.json',
+      expected: 'a published root: one line of minified, sorted, printable ASCII JSON',
+      fix: 'Take metadata/1.root.json of the release repository as it is.',
+    });
+  }
+  const template = readFileSync(new URL('./wrapper.sh', import.meta.url), 'utf8');
+  const wrapper = template
+    .replace('@ROOT_JSON@', () => root)
+    .replace('@ROOT_PIN@', () => pinOf(options.rootJson));
+  if (Buffer.byteLength(wrapper) > MAX_WRAPPER_BYTES) {
+    throw codecacheError({
+      code: 'E_WRAPPER_TOO_LARGE',
+      message: 'The wrapper with this root is too large to travel with every job.',
+      expected: `at most ${MAX_WRAPPER_BYTES} bytes`,
+      found: `${Buffer.byteLength(wrapper)} bytes`,
+      fix: 'Use fewer root keys.',
+    });
+  }
+  return wrapper;
+}

@@ -1,0 +1,200 @@
+import { randomBytes } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { TargetFile } from '@tufjs/models';
+import { systemClock } from '../../lib/clock.ts';
+import type { Clock } from '../../lib/clock.ts';
+import { silentLog } from '../../lib/log.ts';
+import type { Logger } from '../../lib/log.ts';
+import type { Floors, ReleaseRef } from '../../lib/protocol.ts';
+import { signingError } from '../../signing/errors.ts';
+import { BuildCustom, chooseRelease, compareVersions, sameBuild } from './choose-release.ts';
+import type { Artefact } from './choose-release.ts';
+import { openDownloads, urlOf } from './download.ts';
+import type { Downloads, DownloadTimeouts } from './download.ts';
+import { withNodeLock } from './node-lock.ts';
+import { openNodeStore, placeDirectory } from './node-store.ts';
+import type { NodeStore } from './node-store.ts';
+import { checkTarget, hashedPath, refreshThrough } from './refresh.ts';
+import type { View } from './refresh.ts';
+import { throughCaches } from './through-caches.ts';
+import { firstDamaged, unpack } from './unpack.ts';
+
+export interface FetchOptions {
+  /** The pinned root, bytes of `N.root.json`. */
+  trustedRoot: Uint8Array | string;
+  /** Node-local store, mode 0700; shared with the wrapper. */
+  storeDirectory: string;
+  /** Caches or origins, in order. */
+  caches: readonly string[];
+  queue: string;
+  /** `linux-x64`; default this machine's. */
+  arch?: string;
+  floors?: Floors | null;
+  clock?: Clock;
+  signal?: AbortSignal;
+  log?: Logger;
+  timeouts?: DownloadTimeouts;
+}
+
+export interface FetchedRelease {
+  release: ReleaseRef;
+  /** Holds `pilot.mjs`; every file checked against its signed sha256 just now. */
+  pilotDirectory: string;
+  /** Holds `bin/node`; likewise. */
+  runtimeDirectory: string;
+  /** The cache it was verified through. */
+  cache: string;
+}
+
+export interface CheckedRelease {
+  channel: string;
+  channelSerial: number;
+  /** What the queue's channel names now for this architecture. */
+  version: string;
+  sha256: string;
+  /** True: the version given as `mine` was withdrawn or is below the channel's least version. */
+  mineYanked: boolean;
+  metadata: Record<string, number>;
+  cache: string;
+}
+
+/** Name of the product that channel pointers carry. */
+const PRODUCT = 'pilotage-pilot';
+
+/**
+ * Brings the release that the queue's channel names onto this node: metadata verified through one cache at a time,
+ * pilot and runtime downloaded once per node, checked, unpacked, and checked again on every later use.
+ *
+ * @throws what {@link refreshThrough} throws, and E_CHANNEL_YANKED, E_ARCHIVE_UNSAFE, E_STORE_UNSAFE, E_STORE_LOCKED,
+ *   E_ARCH_UNSUPPORTED; nothing is unpacked then.
+ */
+export async function fetchRelease(options: FetchOptions): Promise<FetchedRelease> {
+  return withClient(options, async client => {
+    const { arch, clock } = client;
+    return client.through(async view => {
+      const choice = chooseRelease(view.pointer, arch, clock.now(), view.pointerWhere);
+      const install = async (artefact: Artefact) => {
+        const target = sameBuild(artefact, await view.find(artefact.path), view.pointerWhere);
+        return installed(client, view, artefact, target);
+      };
+      const pilotDirectory = await install(choice.pilot);
+      const runtimeDirectory = await install(choice.runtime);
+      const release: ReleaseRef = {
+        name: PRODUCT,
+        version: choice.version,
+        sha256: choice.pilot.sha256,
+        runtimeVersion: choice.runtime.version,
+        channel: view.channel,
+        channelSerial: view.pointer.serial,
+        metadata: view.versions,
+      };
+      return { release, pilotDirectory, runtimeDirectory, cache: view.source.cache };
+    });
+  });
+}
+
+/**
+ * Asks, by metadata only, which release the queue's channel names now and whether the running one was withdrawn; for
+ * pilots between two payloads. Errors as {@link fetchRelease}.
+ *
+ * @param options.mine version of the running release.
+ */
+export async function checkRelease(options: FetchOptions & { mine?: string }): Promise<CheckedRelease> {
+  return withClient(options, async client =>
+    client.through(async view => {
+      const choice = chooseRelease(view.pointer, client.arch, client.clock.now(), view.pointerWhere);
+      const { yanked, min_version: least, serial } = view.pointer;
+      const { mine } = options;
+      const below = mine !== undefined && least !== null && compareVersions(mine, least) < 0;
+      return {
+        channel: view.channel,
+        channelSerial: serial,
+        version: choice.version,
+        sha256: choice.pilot.sha256,
+        mineYanked: mine !== undefined && (yanked.includes(mine) || below),
+        metadata: view.versions,
+        cache: view.source.cache,
+      };
+    }),
+  );
+}
+
+interface Client {
+  store: NodeStore;
+  arch: string;
+  clock: Clock;
+  log: Logger;
+  downloads: Downloads;
+  signal: AbortSignal | undefined;
+  through<T>(use: (view: View) => Promise<T>): Promise<T>;
+}
+
+async function withClient<T>(options: FetchOptions, work: (client: Client) => Promise<T>): Promise<T> {
+  const { trustedRoot, queue, signal, floors = null, clock = systemClock, log = silentLog } = options;
+  const store = await openNodeStore(options.storeDirectory, trustedRoot);
+  const downloads = openDownloads({ signal, ...(options.timeouts && { timeouts: options.timeouts }) });
+  const refresh = { store, trustedRoot, queue, floors, clock, downloads, signal };
+  try {
+    return await work({
+      store,
+      arch: options.arch ?? `linux-${process.arch}`,
+      clock,
+      log,
+      downloads,
+      signal,
+      through: use =>
+        throughCaches({ caches: options.caches, log, signal }, source =>
+          refreshThrough(refresh, source, use),
+        ),
+    });
+  } finally {
+    await downloads.close();
+  }
+}
+
+/** The unpacked artefact, whole: as it lies there, or fetched by one process for all of this node. */
+async function installed(
+  client: Client,
+  view: View,
+  artefact: Artefact,
+  target: TargetFile,
+): Promise<string> {
+  const { store, clock, signal } = client;
+  const directory = join(store.unpackedDirectory, artefact.sha256);
+  const { files } = readCustom(target, view.pointerWhere);
+  if ((await firstDamaged(directory, files).catch(() => 'missing')) === undefined) return directory;
+  return withNodeLock({ storeDirectory: store.directory, clock, signal }, async () => {
+    if ((await firstDamaged(directory, files).catch(() => 'missing')) === undefined) return directory;
+    const work = join(store.directory, `tmp.${process.pid}.${randomBytes(6).toString('hex')}`);
+    const archive = `${work}.tar.gz`;
+    const path = hashedPath(artefact.path, artefact.sha256);
+    const where = urlOf(view.source, path);
+    try {
+      const got = await client.downloads.file(view.source, path, target.length, archive);
+      checkTarget(where, target, got.bytes, got.sha256);
+      await unpack({ archive, directory: work, files, where });
+      await placeDirectory(work, directory);
+      client.log.info(
+        { artefact: artefact.path, sha256: artefact.sha256, cache: view.source.cache },
+        'unpacked',
+      );
+      return directory;
+    } finally {
+      await rm(archive, { force: true });
+      await rm(work, { recursive: true, force: true });
+    }
+  });
+}
+
+function readCustom(target: TargetFile, where: string) {
+  const custom = BuildCustom.safeParse(target.custom);
+  if (custom.success && Object.keys(custom.data.files).length > 0) return custom.data;
+  throw signingError({
+    code: 'E_TUF_FORMAT',
+    message: `The signed description of ${target.path} lists no files.`,
+    where,
+    expected: 'custom.files: path -> sha256',
+    fix: 'Add the release again with this version of "pilotage release add".',
+  });
+}
