@@ -22,7 +22,11 @@ const READS = new Set(['SelectQueryNode', 'SetOperationNode']);
 const WRITES = new Set(['InsertQueryNode', 'UpdateQueryNode', 'DeleteQueryNode']);
 
 /** Rows change, not the schema: such a statement can be part of a transaction in every dialect. */
-export const changesRowsOnly = (query: CompiledQuery): boolean => WRITES.has(query.query.kind);
+export const changesRowsOnly = ({ query, sql }: CompiledQuery): boolean =>
+  query.kind === 'RawNode' ? /^\s*(insert|update|delete|replace)\b/i.test(sql) : WRITES.has(query.kind);
+
+const reads = ({ query, sql }: CompiledQuery): boolean =>
+  query.kind === 'RawNode' ? /^\s*(select|with|values|show|pragma)\b/i.test(sql) : READS.has(query.kind);
 
 /** The statements of a migration as one dialect runs them. */
 export const statementsFor = (migration: Migration, dialect: DialectName): Promise<CompiledQuery[]> =>
@@ -58,7 +62,7 @@ async function record(
   const statements: CompiledQuery[] = [];
   const connection: DatabaseConnection = {
     executeQuery: async query => {
-      if (READS.has(query.query.kind)) {
+      if (reads(query)) {
         throw new Error(
           `migration ${migration.id}: a migration's statements are recorded, it cannot read rows`,
         );

@@ -88,9 +88,20 @@ async function create(dialect: DialectName): Promise<{ url: string; drop: () => 
   return { url: server.urlOf(name), drop: () => execute(server, `drop database ${name}${force}`) };
 }
 
+type Address = Pick<DatabaseServer, 'url' | 'urlOf'>;
+
+/** A server that shared-databases.ts started for the whole run. */
+function sharedServer(dialect: 'postgres' | 'mariadb'): Address | undefined {
+  const url = process.env[`PILOTAGE_TEST_${dialect.toUpperCase()}`];
+  if (url === undefined) return undefined;
+  return { url, urlOf: database => url.replace(/[^/]*$/, database) };
+}
+
 const servers = new Map<DialectName, Promise<DatabaseServer>>();
 
-function serverOf(dialect: 'postgres' | 'mariadb'): Promise<DatabaseServer> {
+async function serverOf(dialect: 'postgres' | 'mariadb'): Promise<Address> {
+  const shared = sharedServer(dialect);
+  if (shared !== undefined) return shared;
   let server = servers.get(dialect);
   if (server === undefined) {
     server = dialect === 'postgres' ? startPostgres() : startMariadb();
@@ -105,7 +116,7 @@ after(async () => {
   await Promise.all(started.flatMap(result => (result.status === 'fulfilled' ? [result.value.stop()] : [])));
 });
 
-async function executePostgres(server: DatabaseServer, statement: string): Promise<void> {
+async function executePostgres(server: Address, statement: string): Promise<void> {
   const client = new Client({ connectionString: server.url });
   await client.connect();
   try {
@@ -115,7 +126,7 @@ async function executePostgres(server: DatabaseServer, statement: string): Promi
   }
 }
 
-async function executeMariadb(server: DatabaseServer, statement: string): Promise<void> {
+async function executeMariadb(server: Address, statement: string): Promise<void> {
   const { hostname, port, username, password } = new URL(server.url);
   const connection = await createConnection({ host: hostname, port: Number(port), user: username, password });
   try {
