@@ -10,6 +10,7 @@ import {
   readOid,
   readSequence,
 } from './der.ts';
+import { readName } from './names.ts';
 
 export const extensionOids = {
   subjectKeyIdentifier: '2.5.29.14',
@@ -120,7 +121,9 @@ export const generalNameKinds = {
 export function readGeneralName(bytes: Buffer): GeneralName {
   const node = readDer(bytes);
   if ((node.tag & 0xc0) !== 0x80) throw new DerError('A general name has no context tag.');
-  return { kind: node.tag & 0x1f, bytes: node.content };
+  const kind = node.tag & 0x1f;
+  if (kind === generalNameKinds.directory) readName(node.content);
+  return { kind, bytes: node.content };
 }
 
 /** @throws DerError. */

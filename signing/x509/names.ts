@@ -42,9 +42,11 @@ export const emailOid = '1.2.840.113549.1.9.1';
 export type NameParts = readonly (readonly [string, string])[];
 
 const MAX_RDNS = 40;
+const MAX_NAME_BYTES = 2048;
 
 /** Reads a Name (RFC 5280 4.1.2.4) into its RDNs. @throws DerError. */
 export function readName(bytes: Buffer): NameAttribute[][] {
+  if (bytes.length > MAX_NAME_BYTES) throw new DerError('A name is too long.');
   const rdns = derChildren(readDer(bytes, derTags.sequence));
   if (rdns.length > MAX_RDNS) throw new DerError('A name has too many parts.');
   return rdns.map(rdn => {

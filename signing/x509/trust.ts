@@ -16,11 +16,11 @@ export interface TrustAnchors {
 
 const MAX_FILES = 2000;
 const MAX_CERTIFICATES = 4000;
-const certificateFile = /\.(pem|crt|cer|0|1|2|3)$/;
+const certificateFile = /\.(pem|crt|cer|[0-9])$/;
 
 /**
  * Loads authorities from one PEM file, or from every certificate file of a directory (`*.pem`, `*.crt`, `*.cer`, and
- * the hash names `*.0` to `*.3` of grid certificate directories).
+ * the hash names `*.0` to `*.9` of grid certificate directories).
  *
  * @throws E_FILE_MISSING, E_PERMISSION, E_FILE_UNREADABLE; E_CERTIFICATE_UNREADABLE naming the file; E_TRUST_EMPTY when
  * there is no self-signed authority.

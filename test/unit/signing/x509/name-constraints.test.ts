@@ -61,6 +61,7 @@ const accepted: [string, Case][] = [
     'one of two networks',
     { permitted: [ip(...loopback), ip(...ip6, ...ip6.map(() => 255))], names: [[7, Buffer.from(ip6)]] },
   ],
+  ['the mailbox itself', { permitted: [email('a@b.org')], names: [[1, 'a@b.org']] }],
   ['an e-mail of the host', { permitted: [email('b.org')], names: [[1, 'a@b.org']] }],
   ['a URI of the domain', { permitted: [uri('.b.org')], names: [[6, 'https://a.b.org/x']] }],
   ['a subject outside the excluded directory', { excluded: [directory(['O', 'Other'])] }],
@@ -96,6 +97,8 @@ const refused: [string, Case][] = [
   ['an address of the other family', { permitted: [ip(...loopback)], names: [[7, Buffer.from(ip6)]] }],
   ['an address of a strange length', { excluded: [ip(...loopback)], names: [[7, Buffer.from([1, 2, 3])]] }],
   ['an excluded address', { excluded: [ip(...loopback)], names: [[7, Buffer.from([127, 0, 0, 1])]] }],
+  ['another mailbox', { permitted: [email('a@b.org')], names: [[1, 'c@b.org']] }],
+  ['a URI without a host where one is excluded', { excluded: [uri('.b.org')], names: [[6, 'urn:x']] }],
   ['an e-mail elsewhere', { permitted: [email('b.org')], names: [[1, 'a@c.org']] }],
   [
     'an e-mail in the subject',

@@ -177,6 +177,17 @@ for (const version of versions) {
   });
 }
 
+test('TLSv1.2: a caller cannot renegotiate, so it cannot become another one on the way', async () => {
+  const socket = await open(port, 'TLSv1.2', credential(alice));
+  const failed = new Promise<Error | null>(resolve => {
+    socket.once('error', resolve);
+    socket.renegotiate({ rejectUnauthorized: true }, resolve);
+  });
+  socket.resume();
+  assert.match(String(await failed), /no.renegotiation|renegotiat/i);
+  socket.destroy();
+});
+
 const credential = (caller: typeof alice) => ({ cert: chainPem(caller.chain), key: pem(caller.key) });
 
 async function open(port: number, version: Version, options: ConnectionOptions): Promise<TLSSocket> {

@@ -205,6 +205,19 @@ attack('different algorithms inside and outside', 'strict-der', () => [
 attack('a name that is not UTF-8', 'strict-der', () => [
   [forge({ subject: Buffer.from(under('alice').toString('hex').replace('616c69', 'ffffff'), 'hex') })],
 ]);
+attack('a name of more than 2 KiB', 'strict-der', () =>
+  rootWith({ user: { subject: under('x'.repeat(3000)) } }),
+);
+attack('an alternative name that is no name', 'strict-der', () =>
+  rootWith({ user: { extensions: [subjectAltName([0x24, 'garbage'])] } }),
+);
+attack('name constraints on no name', 'strict-der', () =>
+  rootWith({
+    sub: {
+      extensions: [basicConstraints(true), keyUsage(6), nameConstraints([writeDer(0xa4, Buffer.from('x'))])],
+    },
+  }),
+);
 attack('an extension twice', 'duplicate-extension', () =>
   rootWith({ user: { extensions: [basicConstraints(false), basicConstraints(false)] } }),
 );
