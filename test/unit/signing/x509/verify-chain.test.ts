@@ -226,6 +226,9 @@ attack('version 1', 'version-3', () => rootWith({ user: { version: 1, extensions
 attack('a negative serial number', 'serial-number', () =>
   rootWith({ user: { serial: writeDer(2, Buffer.from([0x80])) } }),
 );
+attack('a serial number of 30 bytes', 'strict-der', () =>
+  rootWith({ user: { serial: writeDer(2, Buffer.alloc(30, 0x41)) } }),
+);
 attack('serial number zero', 'serial-number', () =>
   rootWith({ user: { serial: writeDer(2, Buffer.from([0])) } }),
 );
