@@ -1,4 +1,4 @@
-import { readFileSync, readdirSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync, readdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 
 /** One row of the kernel's process table, from `/proc/<pid>/stat` (proc_pid_stat(5)). */
@@ -21,11 +21,24 @@ export interface ProcessRow {
 /** Ticks per second of every time in /proc: USER_HZ, 100 on every Linux architecture. */
 export const TICKS_PER_SECOND = 100;
 
+// Node would take 64 KiB for each file of unknown size: tens of megabytes for one look at the table.
+const scratch = Buffer.alloc(16 * 1024);
+
+/** The first 16 KiB of a file of /proc. */
+function readSmall(path: string): string {
+  const file = openSync(path, 'r');
+  try {
+    return scratch.toString('latin1', 0, readSync(file, scratch, 0, scratch.length, null));
+  } finally {
+    closeSync(file);
+  }
+}
+
 /** The row of one process, or undefined when it is gone. */
 export function readProcess(pid: number | 'self'): ProcessRow | undefined {
   let text: string;
   try {
-    text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    text = readSmall(`/proc/${pid}/stat`);
   } catch {
     return undefined;
   }
@@ -62,7 +75,7 @@ export function childrenOf(pid: number): number[] | undefined {
   }
   for (const thread of threads) {
     try {
-      const text = readFileSync(`/proc/${pid}/task/${thread}/children`, 'latin1');
+      const text = readSmall(`/proc/${pid}/task/${thread}/children`);
       for (const child of text.split(' ')) if (child !== '') children.push(Number(child));
     } catch (error) {
       if (!childrenFileWorks() && (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
@@ -75,7 +88,7 @@ let childrenFile: boolean | undefined;
 function childrenFileWorks(): boolean {
   if (childrenFile === undefined) {
     try {
-      readFileSync(`/proc/self/task/${process.pid}/children`);
+      readSmall(`/proc/self/task/${process.pid}/children`);
       childrenFile = true;
     } catch {
       childrenFile = false;
@@ -110,7 +123,7 @@ let knownPageBytes: number | undefined;
 /** Size of a memory page here; Node has no call for it. */
 export function pageBytes(): number {
   if (knownPageBytes === undefined) {
-    const text = readFileSync('/proc/self/smaps', 'latin1').slice(0, 4096);
+    const text = readSmall('/proc/self/smaps');
     knownPageBytes = Number(/KernelPageSize:\s+(\d+) kB/.exec(text)?.[1] ?? 4) * 1024;
   }
   return knownPageBytes;

@@ -82,10 +82,12 @@ export async function runAgent(options: AgentOptions): Promise<AgentSummary> {
   const pilot: PilotContext = { ...options, release, node: facts.node, identity, log: pilotLog };
   const tally = { finished: 0, failed: 0, cancelled: 0, returned: 0, dropped: 0 };
   try {
-    const reason = await takeJobs(pilot, facts, outcome => (tally[outcome] += 1)).catch(async (error: unknown) => {
-      await leave(pilot, 'failed', sum(tally));
-      throw error;
-    });
+    const reason = await takeJobs(pilot, facts, outcome => (tally[outcome] += 1)).catch(
+      async (error: unknown) => {
+        await leave(pilot, 'failed', sum(tally));
+        throw error;
+      },
+    );
     const jobs = sum(tally);
     await leave(pilot, reason, jobs);
     const seconds = Math.round(clock.monotonic()) / 1000;

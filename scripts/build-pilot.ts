@@ -75,17 +75,20 @@ export async function buildPilot(options: {
     plugins: [
       {
         name: 'version',
-        setup: ({ onLoad }) =>
+        setup: plugin =>
           // Else every edit of package.json would make another pilot.
-          onLoad({ filter: /\/lib\/version\.ts$/ }, () => ({
+          plugin.onLoad({ filter: /\/lib\/version\.ts$/ }, () => ({
             contents: `export const version = ${JSON.stringify(version)};`,
           })),
       },
       {
         name: 'undici-client',
-        setup: ({ onResolve, onLoad }) => {
-          onResolve({ filter: /^undici$/ }, () => ({ path: 'undici', namespace: 'undici-client' }));
-          onLoad({ filter: /.*/, namespace: 'undici-client' }, () => ({ contents: UNDICI_CLIENT, resolveDir: root }));
+        setup: plugin => {
+          plugin.onResolve({ filter: /^undici$/ }, () => ({ path: 'undici', namespace: 'undici-client' }));
+          plugin.onLoad({ filter: /.*/, namespace: 'undici-client' }, () => ({
+            contents: UNDICI_CLIENT,
+            resolveDir: root,
+          }));
         },
       },
     ],
@@ -122,7 +125,16 @@ function commitOf(root: string): string {
   const git = (...args: string[]) =>
     execFileSync('git', args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
   try {
-    const dirty = git('status', '--porcelain', '--', 'agent', 'lib', 'signing', 'codecache', 'package-lock.json');
+    const dirty = git(
+      'status',
+      '--porcelain',
+      '--',
+      'agent',
+      'lib',
+      'signing',
+      'codecache',
+      'package-lock.json',
+    );
     return git('rev-parse', 'HEAD') + (dirty === '' ? '' : '-dirty');
   } catch {
     return 'unknown';

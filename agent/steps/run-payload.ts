@@ -3,6 +3,7 @@ import type { Clock } from '../../lib/clock.ts';
 import type { Logger } from '../../lib/log.ts';
 import type { Cause, JobDefinition, Usage } from '../../lib/protocol.ts';
 import type { BoundedLog } from '../bounded-log.ts';
+import { within } from '../deadline.ts';
 import { overLimit } from '../disk-use.ts';
 import { endPayload } from '../end-payload.ts';
 import { makeCause } from '../errors.ts';
@@ -85,7 +86,7 @@ export async function runPayload(options: PayloadOptions): Promise<PayloadResult
     hurry: options.hurry,
   });
   const wallSeconds = (clock.monotonic() - started) / 1000;
-  const end = await Promise.race([payload.ended, clock.sleep(5000).then(() => undefined)]);
+  const end = await within(payload.ended, 5000, clock);
   await payload.drained(leftBehind > 0 ? 100 : 2000);
   await watch.stop();
   await rm(options.groupFile, { force: true });

@@ -1,4 +1,3 @@
-import { createReadStream } from 'node:fs';
 import { constants } from 'node:fs';
 import { lstat, open, mkdir, realpath, rename, rm } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
@@ -93,7 +92,7 @@ export function outputLocation(
   where: { outputUrl: string; jobId: string; attemptId: string; attemptNumber: number },
   name: string,
 ): URL {
-  if (!fileName.safeParse(name).success)
+  if (!fileName.safeParse(name).success || !name.isWellFormed())
     throw failed(name, 'The name of the output is not a safe relative path.');
   const base = new URL(where.outputUrl);
   const parts = [where.jobId, `${where.attemptNumber}-${where.attemptId}`, ...name.split('/')];
@@ -195,7 +194,7 @@ async function withOutput<T>(path: string, use: (file: FileHandle) => Promise<T>
 }
 
 const read = (file: FileHandle): AsyncIterable<Uint8Array> =>
-  createReadStream('', { fd: file, autoClose: false, start: 0, highWaterMark: 256 * 1024 });
+  file.createReadStream({ autoClose: false, start: 0, highWaterMark: 256 * 1024 });
 
 const failed = (where: string, message: string) =>
   agentError({

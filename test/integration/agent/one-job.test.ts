@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, beforeEach, test } from 'node:test';
+import { after, before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { verifyReceipt } from '../../../agent/receipt.ts';
 import { readCsr } from '../../../signing/x509/csr.ts';
@@ -17,17 +17,23 @@ let store: string;
 before(async () => {
   store = await mkdtemp(join(tmpdir(), 'pilotage-store-'));
 });
-beforeEach(async t => {
+before(async () => {
   site = await TestSite.start();
-  t.after?.(() => site.stop());
 });
-after(() => rm(store, { recursive: true, force: true }));
+after(async () => {
+  await site.stop();
+  await rm(store, { recursive: true, force: true });
+});
 
 test('a job goes from enrolment to an accepted result, with inputs, outputs, log and signed receipt', async () => {
   await writeFile(join(store, 'numbers.txt'), '1\n2\n39\n');
   const sha256 = createHash('sha256').update('1\n2\n39\n').digest('hex');
   const lease = site.submit({
-    command: ['sh', '-c', 'echo to-out; echo to-err >&2; awk "{s+=\\$1} END {print s}" in/numbers.txt > sum.txt'],
+    command: [
+      'sh',
+      '-c',
+      'echo to-out; echo to-err >&2; awk "{s+=\\$1} END {print s}" in/numbers.txt > sum.txt',
+    ],
     inputs: [{ name: 'in/numbers.txt', url: pathToFileURL(join(store, 'numbers.txt')).href, sha256 }],
     outputs: [{ name: 'sum.txt' }],
     outputUrl: pathToFileURL(join(store, 'out')).href,
@@ -60,7 +66,15 @@ test('a job goes from enrolment to an accepted result, with inputs, outputs, log
   });
 
   const { pilotId, seconds: _, ...summary } = pilot.summary;
-  assert.deepEqual(summary, { jobs: 1, finished: 1, failed: 0, cancelled: 0, returned: 0, dropped: 0, reason: 'idle' });
+  assert.deepEqual(summary, {
+    jobs: 1,
+    finished: 1,
+    failed: 0,
+    cancelled: 0,
+    returned: 0,
+    dropped: 0,
+    reason: 'idle',
+  });
   assert.equal(site.calls.at(-1)!.route, 'leavePilot');
   assert.equal(site.calls.at(-1)!.cn, `pilot ${pilotId}`);
   assert.ok(!existsSync(join(pilot.sandbox, 'bootstrap.json')), 'the secret is gone from the sandbox');

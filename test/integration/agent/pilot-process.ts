@@ -1,10 +1,12 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { extract } from 'tar';
 import type { AgentSummary } from '../../../agent/run-agent.ts';
 import type { Bootstrap } from '../../../lib/protocol.ts';
+import { buildPilot } from '../../../scripts/build-pilot.ts';
 
 const root = new URL('../../../', import.meta.url).pathname;
 
@@ -20,6 +22,15 @@ export const verified = {
   cache: 'local',
   bootstrapMs: 12,
 };
+
+/** Builds the pilot as it ships and unpacks it below `directory`. */
+export async function pilotBundle(directory: string): Promise<string> {
+  const { file } = await buildPilot({ root, out: directory, commit: 'test' });
+  const unpacked = join(directory, 'unpacked');
+  await mkdir(unpacked);
+  await extract({ file, cwd: unpacked });
+  return join(unpacked, 'pilot.mjs');
+}
 
 /** A pilot as the wrapper starts it: a process of its own, in a sandbox of its own. */
 export class PilotProcess {
@@ -83,7 +94,7 @@ export async function waitUntil<T>(
   const deadline = Date.now() + timeoutMs;
   for (;;) {
     const value = await probe();
-    if (value) return value as NonNullable<T>;
+    if (value) return value;
     if (Date.now() > deadline) throw new Error(`timed out waiting until ${what}`);
     await new Promise(resolve => setTimeout(resolve, 20));
   }

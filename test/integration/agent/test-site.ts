@@ -31,8 +31,13 @@ export class TestSite {
   readonly instance = 'test';
   readonly queue = 'TEST_QUEUE';
   url = '';
-  readonly calls: { route: RouteName; body: unknown; key: string | undefined; attemptId?: string; cn: string | undefined }[] =
-    [];
+  readonly calls: {
+    route: RouteName;
+    body: unknown;
+    key: string | undefined;
+    attemptId?: string;
+    cn: string | undefined;
+  }[] = [];
   readonly results: ({ attemptId: string } & ParsedBody<'complete'>)[] = [];
   readonly logs = new Map<string, Buffer>();
   readonly commands: PilotCommand[] = [];
@@ -57,7 +62,12 @@ export class TestSite {
   }
 
   static async start(): Promise<TestSite> {
-    const authority = await createAuthority({ commonName: 'test CA', instance: 'test', days: 1, pathLength: 0 });
+    const authority = await createAuthority({
+      commonName: 'test CA',
+      instance: 'test',
+      days: 1,
+      pathLength: 0,
+    });
     const key = await makeKey();
     const { publicKey } = await keyPair(key);
     const { chainPem } = await issueCertificate({
@@ -72,7 +82,12 @@ export class TestSite {
       usage: 'server',
       subjectAltNames: ['localhost', '127.0.0.1'],
     });
-    const server = createServer({ cert: chainPem, key: keyPem(key), requestCert: true, rejectUnauthorized: false });
+    const server = createServer({
+      cert: chainPem,
+      key: keyPem(key),
+      requestCert: true,
+      rejectUnauthorized: false,
+    });
     const site = new TestSite(authority, server);
     await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
     site.url = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -140,7 +155,8 @@ export class TestSite {
       const cn = peer && /CN=(.*)/.exec(peer.subject)?.[1];
       this.calls.push({ route: name, body, key, cn, ...params });
       this.refuse(name, body);
-      if (name !== 'enrol' && cn === undefined) throw wireError('E_NO_CERTIFICATE', 'No certificate was shown.');
+      if (name !== 'enrol' && cn === undefined)
+        throw wireError('E_NO_CERTIFICATE', 'No certificate was shown.');
       if (key === undefined) throw wireError('E_BAD_REQUEST', 'There is no idempotency key.');
       const earlier = this.#answers.get(`${name} ${key}`);
       const answer =
@@ -166,12 +182,13 @@ export class TestSite {
       const problem = toProblem(known, 'test');
       response.statusCode = problem.status;
       response.setHeader('content-type', 'application/problem+json');
-      if (known.retryAfterSeconds !== undefined) response.setHeader('retry-after', String(known.retryAfterSeconds));
+      if (known.retryAfterSeconds !== undefined)
+        response.setHeader('retry-after', String(known.retryAfterSeconds));
       response.end(JSON.stringify(problem));
     }
   }
 
-  async #act(name: RouteName, body: never, attemptId: string | undefined): Promise<unknown> {
+  async #act(name: RouteName, body: never, attemptId: string | undefined): Promise<object> {
     switch (name) {
       case 'enrol':
         return this.#enrol(body);
@@ -187,7 +204,10 @@ export class TestSite {
         return { leaseSeconds: 60, commands: this.commands.splice(0) } satisfies Reply<'heartbeat'>;
       case 'payloadCredential':
         return {
-          certificateChain: await this.#issue((body as ParsedBody<'payloadCredential'>).csr, `payload ${attemptId}`),
+          certificateChain: await this.#issue(
+            (body as ParsedBody<'payloadCredential'>).csr,
+            `payload ${attemptId}`,
+          ),
           validSeconds: 3600,
         } satisfies Reply<'payloadCredential'>;
       case 'appendLog': {
@@ -236,7 +256,12 @@ export class TestSite {
         this.#wakers.add(wake);
       });
     }
-    return { lease: this.drain ? null : (this.waiting.shift() ?? null), drain: this.drain, refusals: [], retrySeconds: 0.05 };
+    return {
+      lease: this.drain ? null : (this.waiting.shift() ?? null),
+      drain: this.drain,
+      refusals: [],
+      retrySeconds: 0.05,
+    };
   }
 
   async #issue(csrPem: string, commonName: string): Promise<string> {
