@@ -16,7 +16,7 @@ import { attemptOver, lockOwnAttempt, requirePilotPlace } from './fencing.ts';
  *
  * @returns the next byte that is expected. @throws E_NOT_FOUND, E_FENCED, E_BAD_REQUEST.
  */
-export function appendLog(
+export async function appendLog(
   context: ServerContext,
   caller: PilotCaller,
   attemptId: string,

@@ -53,7 +53,12 @@ export async function enrolPilot(
   requireProtocol(body.protocol);
   const { keySha256 } = await context.issuer.read(body.csr);
   const requeued = new Set<string>();
-  const request = { caller: `submission ${body.submissionId}`, route: 'enrol' as const, key, request: body };
+  const request = {
+    caller: `submission ${body.submissionId}`,
+    route: 'enrol' as const,
+    key,
+    request: { ...body, csr: keySha256 },
+  };
   const reply = await once<Enrolled>(context, request, async (trx, moment) => {
     requeued.clear();
     const seen = await findSubmission(trx, body.submissionId);

@@ -25,7 +25,7 @@ export async function payloadCredential(
     caller: caller.name,
     route: 'payloadCredential' as const,
     key,
-    request: { attemptId, body },
+    request: { ...body, attemptId, csr: keySha256 },
   };
   return once(context, request, async (trx, moment) => {
     await requirePilotPlace(context, trx, caller, moment);

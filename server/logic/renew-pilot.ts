@@ -14,7 +14,7 @@ export async function renewPilot(
 ): Promise<{ certificateChain: string; validSeconds: number; floors: Floors | null }> {
   const { keySha256 } = await context.issuer.read(body.csr);
   const validSeconds = context.settings.pilotCertificateSeconds;
-  const request = { caller: caller.name, route: 'renewPilot' as const, key, request: body };
+  const request = { caller: caller.name, route: 'renewPilot' as const, key, request: { keySha256 } };
   return once(context, request, async (trx, moment) => {
     await requirePilotPlace(context, trx, caller, moment);
     const holder = {
