@@ -2,14 +2,17 @@ import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
 const TAIL_BYTES = 8192;
+/** Room for the line that says what was cut, so that with it nothing exceeds the limit either. */
+const MARK_BYTES = 128;
 
 /**
- * One output stream of a payload, kept in a file of at most `maxBytes`: the first half as it came, the second half as a
+ * One output stream of a payload, kept in a file of bounded size: the first half as it came, the second half as a
  * ring that always holds the newest bytes. Whatever is written beyond is counted and let go, so that a payload that
  * floods its log is never stopped by it and never fills the disk.
  */
 export class BoundedLog {
   readonly #file: FileHandle;
+  readonly #limitBytes: number;
   readonly #maxBytes: number;
   readonly #headBytes: number;
   #totalBytes = 0;
@@ -17,15 +20,16 @@ export class BoundedLog {
   #failure: string | undefined;
   #closed = false;
 
-  private constructor(file: FileHandle, maxBytes: number) {
+  private constructor(file: FileHandle, limitBytes: number) {
     this.#file = file;
-    this.#maxBytes = maxBytes;
-    this.#headBytes = Math.ceil(maxBytes / 2);
+    this.#limitBytes = limitBytes;
+    this.#maxBytes = limitBytes - MARK_BYTES;
+    this.#headBytes = Math.ceil(this.#maxBytes / 2);
   }
 
-  /** Creates the file (0600) at `path`; at least 1024 bytes are kept. */
-  static async create(path: string, maxBytes: number): Promise<BoundedLog> {
-    return new BoundedLog(await open(path, 'wx+', 0o600), Math.max(1024, maxBytes));
+  /** Creates the file (0600) at `path`. @param limitBytes what is kept at most, at least 1024. */
+  static async create(path: string, limitBytes: number): Promise<BoundedLog> {
+    return new BoundedLog(await open(path, 'wx+', 0o600), Math.max(1024, limitBytes));
   }
 
   /** Bytes ever written to the stream. */
@@ -95,7 +99,7 @@ export class BoundedLog {
     const seam = this.#headBytes + ((this.#totalBytes - this.#headBytes) % ringBytes);
     yield* this.#range(0, this.#headBytes, chunkBytes);
     yield Buffer.from(
-      `\n[pilotage: ${this.cutBytes} of ${this.#totalBytes} bytes cut here; limits.logBytes is ${this.#maxBytes}]\n`,
+      `\n[pilotage: ${this.cutBytes} of ${this.#totalBytes} bytes cut here; limits.logBytes is ${this.#limitBytes}]\n`,
     );
     yield* this.#range(seam, this.#maxBytes, chunkBytes);
     yield* this.#range(this.#headBytes, seam, chunkBytes);

@@ -31,6 +31,11 @@ const causeOfCode: Partial<Record<string, CauseCode>> = {
   E_PAYLOAD_NOT_STARTED: 'PAYLOAD_NOT_STARTED',
 };
 
+const causeOfStuckStep: Partial<Record<string, CauseCode>> = {
+  'stage-in': 'STAGE_IN_FAILED',
+  'stage-out': 'STAGE_OUT_FAILED',
+};
+
 /** The cause, with the evidence in its text, that an attempt ends with after a step threw `error`. */
 export function causeOf(error: unknown): Cause {
   if (!(error instanceof PilotageError)) {
@@ -40,7 +45,8 @@ export function causeOf(error: unknown): Cause {
   if (error.where !== undefined) parts.push(`where: ${error.where}`);
   if (error.expected !== undefined) parts.push(`expected: ${error.expected}`);
   if (error.found !== undefined) parts.push(`found: ${error.found}`);
-  return makeCause(causeOfCode[error.code] ?? 'PILOT_ERROR', parts.join('; '));
+  const stuck = error.code === 'E_STEP_STUCK' ? causeOfStuckStep[error.where ?? ''] : undefined;
+  return makeCause(stuck ?? causeOfCode[error.code] ?? 'PILOT_ERROR', parts.join('; '));
 }
 
 /** A cause with its text bounded as the contract bounds it. */

@@ -3,8 +3,10 @@ import type { Logger } from '../lib/log.ts';
 import type { Bootstrap, VerifiedRelease } from '../lib/protocol.ts';
 import type { AgentConfig } from './config/schema.ts';
 import { forgetBootstrap } from './bootstrap-file.ts';
+import type { PilotContext } from './pilot-context.ts';
+import type { AttemptOutcome } from './report-attempt.ts';
 import { runAttempt } from './run-attempt.ts';
-import type { AttemptOutcome, PilotContext } from './run-attempt.ts';
+
 import { runStep } from './step.ts';
 import { acquireJob } from './steps/acquire-job.ts';
 import { checkNode, offer } from './steps/check-node.ts';

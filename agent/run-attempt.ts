@@ -1,60 +1,24 @@
 import { Agent } from 'undici';
-import type { Clock } from '../lib/clock.ts';
 import { writeFileAtomic } from '../lib/files.ts';
 import type { Logger } from '../lib/log.ts';
-import type {
-  Bootstrap,
-  Cause,
-  Lease,
-  ReleaseRef,
-  RequestBody,
-  StoredOutput,
-  Usage,
-} from '../lib/protocol.ts';
+import type { Lease } from '../lib/protocol.ts';
 import { BoundedLog } from './bounded-log.ts';
-import type { AgentConfig } from './config/schema.ts';
 import { causeOf } from './errors.ts';
 import { Heartbeats, isGone } from './heartbeats.ts';
 import type { Progress } from './heartbeats.ts';
 import { payloadEnvironment } from './payload-command.ts';
-import type { PilotIdentity } from './pilot-identity.ts';
-import { signReceipt } from './receipt.ts';
-import { offerResult } from './result-offer.ts';
-import { groupFileOf, makeAttemptDirectories, removeAttemptDirectories, resultsOf } from './sandbox.ts';
+import type { PilotContext, Work } from './pilot-context.ts';
+import { reportAttempt } from './report-attempt.ts';
+import type { AttemptOutcome } from './report-attempt.ts';
+import { groupFileOf, makeAttemptDirectories, removeAttemptDirectories } from './sandbox.ts';
 import type { AttemptPaths } from './sandbox.ts';
 import { runStep } from './step.ts';
 import { fetchPayloadCredential } from './steps/payload-credential.ts';
 import { runPayload } from './steps/run-payload.ts';
 import type { PayloadResult } from './steps/run-payload.ts';
-import { sendLogs } from './steps/send-logs.ts';
 import { stageIn } from './steps/stage-in.ts';
 import { stageOut } from './steps/stage-out.ts';
 import { killed, stopReasonOf, terminated } from './stop.ts';
-
-export interface PilotContext {
-  sandbox: string;
-  bootstrap: Pick<Bootstrap, 'instance' | 'servers' | 'serverCa'>;
-  config: AgentConfig;
-  release: ReleaseRef | null;
-  node: string;
-  identity: PilotIdentity;
-  /** Aborted by the first SIGTERM: hand back what runs. */
-  stopping: AbortSignal;
-  /** Aborted by the second: without any grace. */
-  hurry: AbortSignal;
-  clock: Clock;
-  log: Logger;
-}
-
-/** What became of an attempt: as the server took it, or dropped because it is no longer ours. */
-export type AttemptOutcome = RequestBody<'complete'>['outcome'] | 'dropped';
-
-interface Work {
-  inputs: { name: string; sha256: string }[];
-  outputs: StoredOutput[];
-  usage: Usage;
-  cause: Cause | null;
-}
 
 /**
  * One attempt, from its lease to its result: stage-in, payload credential, run-payload, stage-out, logs, complete; with
@@ -87,7 +51,7 @@ export async function runAttempt(lease: Lease, pilot: PilotContext): Promise<Att
   let paths: AttemptPaths | undefined;
   try {
     paths = await makeAttemptDirectories(pilot.sandbox, lease.attemptId);
-    await doWork({ lease, pilot, log, stop: stop.signal, paths, logs, work, progress, heartbeats });
+    await doWork({ started, lease, pilot, log, stop: stop.signal, paths, logs, work, progress, heartbeats });
   } catch (error) {
     const reason = stopReasonOf(stop.signal);
     if (isGone(error)) stop.abort({ kind: 'gone', code: error.code });
@@ -96,7 +60,7 @@ export async function runAttempt(lease: Lease, pilot: PilotContext): Promise<Att
     pilot.stopping.removeEventListener('abort', handBack);
     await heartbeats.stop();
   }
-  const outcome = await report({ lease, pilot, log, stop: stop.signal, logs, work });
+  const outcome = await reportAttempt({ lease, pilot, log, stop: stop.signal, logs, work });
   log.info({ outcome, cause: work.cause, ms: Math.round(clock.monotonic() - started) }, 'attempt ended');
   await Promise.all(logs.map(stream => stream.close()));
   const left = paths && (await removeAttemptDirectories(paths));
@@ -105,6 +69,8 @@ export async function runAttempt(lease: Lease, pilot: PilotContext): Promise<Att
 }
 
 interface WorkContext {
+  /** When the lease was taken, by the monotonic clock. */
+  started: number;
   lease: Lease;
   pilot: PilotContext;
   log: Logger;
@@ -174,7 +140,7 @@ async function doWork(context: WorkContext): Promise<void> {
 }
 
 async function payloadStep(context: WorkContext): Promise<PayloadResult> {
-  const { lease, pilot, log, stop, paths, logs, progress, heartbeats } = context;
+  const { started, lease, pilot, log, stop, paths, logs, progress, heartbeats } = context;
   const { config, bootstrap, clock } = pilot;
   const { definition } = lease;
   const stdout = await BoundedLog.create(`${paths.private}/stdout.log`, definition.limits.logBytes);
@@ -218,6 +184,7 @@ async function payloadStep(context: WorkContext): Promise<PayloadResult> {
       clock,
       log,
       onStart: usage => {
+        log.info({ sinceAcquireMs: Math.round(clock.monotonic() - started) }, 'payload runs');
         progress.now = () => ({
           state: 'running',
           usage: usage(),
@@ -228,72 +195,3 @@ async function payloadStep(context: WorkContext): Promise<PayloadResult> {
     }),
   );
 }
-
-/** Tells the server how the attempt ended, unless it is no longer ours. */
-async function report(context: {
-  lease: Lease;
-  pilot: PilotContext;
-  log: Logger;
-  stop: AbortSignal;
-  logs: BoundedLog[];
-  work: Work;
-}): Promise<AttemptOutcome> {
-  const { lease, pilot, log, stop, logs, work } = context;
-  const reason = stopReasonOf(stop);
-  if (reason?.kind === 'gone') return 'dropped';
-  const api = () => pilot.identity.api;
-  const [stdout, stderr] = logs;
-  if (stdout && stderr && !pilot.hurry.aborted) {
-    // A log that cannot be sent never costs the result.
-    await runStep('send-logs', { clock: pilot.clock, log, maxSeconds: 120, signal: pilot.hurry }, signal =>
-      sendLogs({ api, lease, streams: { stdout, stderr }, signal }),
-    ).catch((error: unknown) => log.warn({ err: error }, 'logs not sent'));
-  }
-  const outcome = outcomeOf(work.cause);
-  const body: RequestBody<'complete'> = {
-    incarnation: lease.incarnation,
-    outcome,
-    cause: work.cause,
-    usage: work.usage,
-    outputs: work.outputs,
-    tail: { stdout: stdout?.tail() ?? '', stderr: stderr?.tail() ?? '' },
-    release: pilot.release,
-    ...(pilot.release !== null && { receipt: makeReceipt(lease, pilot, pilot.release, work, outcome) }),
-  };
-  const offered = await offerResult({
-    api,
-    renew: () => pilot.identity.renewIfDue(),
-    attemptId: lease.attemptId,
-    body,
-    directory: resultsOf(pilot.sandbox),
-    patienceSeconds: pilot.stopping.aborted ? 20 : pilot.config.resultPatienceSeconds,
-    hurry: pilot.hurry,
-    clock: pilot.clock,
-    log,
-  });
-  return offered.kind === 'accepted' ? outcome : 'dropped';
-}
-
-function outcomeOf(cause: Cause | null): RequestBody<'complete'>['outcome'] {
-  if (cause === null) return 'finished';
-  if (cause.code === 'PILOT_TERMINATED') return 'returned';
-  return cause.code === 'KILLED' ? 'cancelled' : 'failed';
-}
-
-const makeReceipt = (lease: Lease, pilot: PilotContext, release: ReleaseRef, work: Work, outcome: string) =>
-  signReceipt(
-    {
-      jobId: lease.jobId,
-      attemptId: lease.attemptId,
-      definitionSha256: lease.definitionSha256,
-      release,
-      inputs: work.inputs.map(({ name, sha256 }) => ({ name, sha256 })),
-      outputs: work.outputs,
-      usage: work.usage,
-      outcome,
-      cause: work.cause,
-      containment: pilot.config.containment,
-      node: pilot.node,
-    },
-    pilot.identity.key,
-  );

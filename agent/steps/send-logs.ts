@@ -25,7 +25,7 @@ export async function sendLogs(options: {
         params: { attemptId },
         body: { incarnation, stream, offset, data: chunk.toString('base64'), last },
         signal: options.signal,
-        patienceSeconds: 20,
+        patienceSeconds: 2,
       });
       offset += chunk.length;
     };

@@ -61,7 +61,12 @@ export class PilotProcess {
       process.execPath,
       [
         options.entry ?? join(root, 'agent/main.ts'),
-        ...['run', '--bootstrap', 'bootstrap.json', '--verified', 'verified.json', ...(options.flags ?? [])],
+        'run',
+        '--bootstrap',
+        'bootstrap.json',
+        '--verified',
+        'verified.json',
+        ...(options.flags ?? []),
       ],
       {
         cwd: sandbox,
