@@ -76,8 +76,8 @@ before(async () => {
       const { endEntity, depth, rights, leafKeyHash } = verifyChain(chain, trust, Date.now());
       answer.end(JSON.stringify({ dn: endEntity.dn, depth, rights, leafKeyHash, sent: chain.length }));
     } catch (error) {
-      const { code, rule } = error as PilotageError;
-      answer.writeHead(401).end(JSON.stringify({ code, rule }));
+      const { code, rule, where } = error as PilotageError;
+      answer.writeHead(401).end(JSON.stringify({ code, rule, where }));
     }
   });
   server.listen(0, '127.0.0.1');
@@ -117,8 +117,8 @@ for (const version of versions) {
   });
 
   test(`${version}: a caller without a certificate is refused`, async () => {
-    const answer = (await ask(version)) as { code: string };
-    assert.equal(answer.code, 'E_NO_CERTIFICATE');
+    const answer = (await ask(version)) as { code: string; where: string };
+    assert.deepEqual([answer.code, answer.where], ['E_NO_CERTIFICATE', 'TLS connection']);
   });
 
   test(`${version}: a certificate of a stranger gets through TLS and is refused by us`, async () => {
@@ -131,7 +131,11 @@ for (const version of versions) {
   test(`${version}: 13 certificates are refused`, async () => {
     const many = [...alice.chain, ...(await strangers(11))];
     const answer = await ask(version, { cert: chainPem(many), key: pem(alice.key) });
-    assert.deepEqual(answer, { code: 'E_CHAIN_INVALID', rule: 'chain-bounds: our bound' });
+    assert.deepEqual(answer, {
+      code: 'E_CHAIN_INVALID',
+      rule: 'chain-bounds: our bound',
+      where: 'TLS connection',
+    });
   });
 
   test(`${version}: a session offered again is never resumed, and shows who calls now`, async () => {

@@ -25,7 +25,13 @@ import {
   unknownExtension,
   type Forged,
 } from './forge.ts';
-import { writeDer, writeInteger } from '../../../../signing/x509/der.ts';
+import {
+  derChildren,
+  readSequence,
+  writeDer,
+  writeInteger,
+  writeSequence,
+} from '../../../../signing/x509/der.ts';
 
 const good = hierarchy();
 const trustIn = (...roots: Forged[]) =>
@@ -218,6 +224,34 @@ attack('name constraints on no name', 'strict-der', () =>
     },
   }),
 );
+const malformed: [title: string, oid: string, hex: string][] = [
+  ['basicConstraints with FALSE written out', extensionOids.basicConstraints, '3003010100'],
+  ['basicConstraints with a part too many', extensionOids.basicConstraints, '30080101ff0201000500'],
+  ['basicConstraints with a path length but no CA', extensionOids.basicConstraints, '3003020100'],
+  ['keyUsage of four bytes', extensionOids.keyUsage, '03050080000001'],
+  ['keyUsage without a bit', extensionOids.keyUsage, '03020700'],
+  ['extendedKeyUsage without a usage', extensionOids.extendedKeyUsage, '3000'],
+  ['subjectAltName without a name', extensionOids.subjectAltName, '3000'],
+  ['subjectAltName without a context tag', extensionOids.subjectAltName, '30030c0161'],
+  ['nameConstraints with a part twice', extensionOids.nameConstraints, '300ea0053003820161a0053003820161'],
+  ['nameConstraints in the wrong order', extensionOids.nameConstraints, '300ea1053003820161a0053003820161'],
+];
+for (const [title, oid, hex] of malformed) {
+  attack(title, 'strict-der', () =>
+    rootWith({ user: { extensions: [{ oid, critical: false, value: Buffer.from(hex, 'hex') }] } }),
+  );
+}
+for (const [title, hex] of [
+  ['a part too many', '3010300a06082b060105050715010500'],
+  ['a policy part too many', '3010300e06082b0601050507150104000500'],
+  ['a policy that is no octet string', '300e300c06082b060105050715010500'],
+] as const) {
+  attack(`proxyCertInfo with ${title}`, 'proxy-information', () =>
+    proxyWith({
+      extensions: [{ oid: extensionOids.proxyCertInfo, critical: true, value: Buffer.from(hex, 'hex') }],
+    }),
+  );
+}
 attack('an extension twice', 'duplicate-extension', () =>
   rootWith({ user: { extensions: [basicConstraints(false), basicConstraints(false)] } }),
 );
@@ -244,6 +278,13 @@ attack('a DSA-like foreign key type', 'key-type', () =>
     },
   }),
 );
+attack('an RSA key in an unusual encoding', 'key-type', () => {
+  const key = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
+  const spki = createPublicKey(key).export({ type: 'spki', format: 'der' });
+  const [algorithm, bits] = readSequence(spki);
+  const withoutNull = writeSequence(writeSequence(derChildren(algorithm!)[0]!.bytes), bits!.bytes);
+  return rootWith({ user: { key, spki: withoutNull } });
+});
 attack('a compressed EC point', 'key-type', () => {
   const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const full = publicKey.export({ type: 'spki', format: 'der' });
