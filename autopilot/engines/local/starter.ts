@@ -20,7 +20,7 @@ ticks=$1
 read -r boot </proc/sys/kernel/random/boot_id || exit 74
 printf '%s %s %s\\n' "$$" "$ticks" "$boot" >".started.$$" || exit 74
 ln ".started.$$" started 2>/dev/null || { rm -f ".started.$$"; exit 75; }
-rm -f ".started.$$" .out .err .out.end .err.end
+rm -f ".started.$$"
 child=
 asked=
 trap 'asked=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM INT HUP
@@ -28,18 +28,31 @@ finish() {
   printf '%s\\n' "$1" >.exit && mv .exit exit
   exit 0
 }
-mkfifo .out .err .out.end .err.end || finish 74
+# A pipe: read end 4, write end 5, both open before anybody uses it.
+make_pipe() {
+  rm -f .pipe
+  mkfifo .pipe && exec 3<>.pipe 4<.pipe 5>.pipe 3>&- && rm -f .pipe
+}
+# Keeps what is written to fd 5 in file $1, and its end in $1.tail.
+tees=
+tails=
 quiet='trap "" TERM INT HUP XFSZ'
-( eval "$quiet"; exec tail -c ${TAIL_BYTES} ) <.out.end >stdout.tail 2>/dev/null &
-out_end=$!
-( eval "$quiet"; exec tail -c ${TAIL_BYTES} ) <.err.end >stderr.tail 2>/dev/null &
-err_end=$!
-( eval "$quiet"; ulimit -f "$blocks"; exec tee stdout ) <.out >.out.end 2>/dev/null &
-out=$!
-( eval "$quiet"; ulimit -f "$blocks"; exec tee stderr ) <.err >.err.end 2>/dev/null &
-err=$!
-sh wrapper.sh </dev/null >.out 2>.err &
+keep() {
+  make_pipe || finish 74
+  ( eval "$quiet"; exec tail -c ${TAIL_BYTES} ) <&4 >"$1.tail" 2>/dev/null 4<&- 5>&- 7>&- &
+  tails="$tails $!"
+  exec 6>&5 4<&- 5>&-
+  make_pipe || finish 74
+  ( eval "$quiet"; ulimit -f "$blocks"; exec tee "$1" ) <&4 >&6 2>/dev/null 4<&- 5>&- 6>&- 7>&- &
+  tees="$tees $!"
+  exec 4<&- 6>&-
+}
+keep stdout
+exec 7>&5 5>&-
+keep stderr
+sh wrapper.sh </dev/null >&7 2>&5 5>&- 7>&- &
 child=$!
+exec 5>&- 7>&-
 echo "$child" >wrapper.pid
 [ -z "$asked" ] || kill -TERM "$child" 2>/dev/null
 while :; do
@@ -47,10 +60,9 @@ while :; do
   code=$?
   kill -0 "$child" 2>/dev/null || break
 done
-rm -f .out .err .out.end .err.end
-( trap 'kill $nap 2>/dev/null; exit' TERM; sleep 5 & nap=$!; wait $nap; kill -KILL $out $err 2>/dev/null ) &
+( trap 'kill $nap 2>/dev/null; exit' TERM; sleep 5 & nap=$!; wait $nap; kill -KILL $tees 2>/dev/null ) &
 guard=$!
-wait $out $err $out_end $err_end
+wait $tees $tails
 kill -TERM $guard 2>/dev/null
 finish "$code"
 `;

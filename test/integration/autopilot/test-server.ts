@@ -23,6 +23,8 @@ export class TestServer {
   /** Answers that are not given: the connection is cut after the request was carried out. */
   readonly loseAnswers = new Map<string, number>();
   down = false;
+  /** Whether enrolled pilots are free for jobs. */
+  idle = false;
   mostAtOnce = 0;
   readonly submissions: Submission[] = [];
   readonly calls: string[] = [];
@@ -113,8 +115,8 @@ export class TestServer {
       active: enrolled,
       cap: this.cap,
       submissionsOpen: this.countIn('open'),
-      pilotsIdle: 0,
-      pilotsBusy: enrolled,
+      pilotsIdle: this.idle ? enrolled : 0,
+      pilotsBusy: this.idle ? 0 : enrolled,
       recent: { windowSeconds: 600, pilotsEnded: 0, pilotsEmpty: 0, pilotsLost: 0, jobsFailedBySite: 0 },
     };
   }

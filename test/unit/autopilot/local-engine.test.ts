@@ -237,6 +237,17 @@ test('output is bounded: the beginning and the very end are kept', async () => {
   assert.match(log, /LAST\n$/);
 });
 
+test('pilots that end at once, many together, all end with code and output', async () => {
+  const { spool, engine } = await openEngine();
+  const batch = await makeBatch(spool, 'echo said; exit 2', 40);
+  await engine.submit(batch, signal);
+  const jobs = await waitUntil(allEnded(engine, batch.batchId), 30_000);
+  for (const job of jobs) {
+    assert.equal(job.exitCode, 2);
+    assert.equal(String(await engine.fetchLog(job, 'stdout', 100)), 'said\n');
+  }
+});
+
 test('a daemon left behind that holds the output does not keep the pilot from ending', async () => {
   const { spool, engine } = await openEngine();
   const batch = await makeBatch(spool, 'setsid sleep 30 & echo $! >daemon; echo done; exit 0');
