@@ -7,11 +7,14 @@ import { systemClock } from '../../../lib/clock.ts';
 import { ReleaseConfig } from '../../../signing/config/schema.ts';
 import { openKeyDirectory } from '../../../signing/keys/key-directory.ts';
 import { addRuntime } from '../../../signing/release/add-release.ts';
-import { resignRole } from '../../../signing/release/amend-role.ts';
+import { amendRole, resignRole } from '../../../signing/release/amend-role.ts';
 import { initRepository } from '../../../signing/release/init-repository.ts';
-import { promote, setQueueChannel } from '../../../signing/release/promote.ts';
+import { promote, readPointer, setQueueChannel } from '../../../signing/release/promote.ts';
 import { publish } from '../../../signing/release/publish.ts';
 import { readPublicDirectory } from '../../../signing/release/read-public.ts';
+import { withRepository } from '../../../signing/release/repository.ts';
+import { writeTarget } from '../../../signing/release/target-files.ts';
+import { stableJson } from '../../../signing/stable-json.ts';
 import { releaseLog } from '../../../signing/release/verify-repository.ts';
 import { verifyMetadata } from '../../../signing/release/verify-metadata.ts';
 import {
@@ -110,6 +113,18 @@ test('key files of the same names that are not the keys of this repository sign 
   await assert.rejects(promote({ ...context, keyNames: ['manager-1', 'manager-2'] }), {
     code: 'E_KEY_NOT_AUTHORIZED',
   });
+});
+
+test('a release that was withdrawn from a channel does not come back to it', async () => {
+  await lab.addPilot('1.2.0');
+  await withRepository(lab.context, async repository => {
+    const pointer = (await readPointer(repository, 'dev'))!;
+    const yanked = stableJson({ ...pointer, serial: pointer.serial + 1, yanked: ['1.2.0'] });
+    const target = await writeTarget(repository.files, 'channels/dev.json', yanked);
+    await amendRole(repository, 'dev', [target], { action: 'promote' });
+  });
+  await assert.rejects(lab.promote({ version: '1.2.0', channel: 'dev' }), { code: 'E_CHANNEL_YANKED' });
+  assert.equal((await lab.promote({ version: '1.2.0', channel: 'canary' })).promoted, true);
 });
 
 test('the queue map names queues, the default, and forgets a queue again', async () => {

@@ -40,7 +40,12 @@ function run(script: string, args: string[], env: Record<string, string> = {}): 
   });
 }
 
+/** The whole program, as people start it. */
 const pilotage = (args: string[], env?: Record<string, string>) => run(program, args, env);
+
+/** The release commands alone: the whole program takes several times as long to load. */
+const releaseOnly = (args: string[], env?: Record<string, string>) =>
+  run(join(directory, 'release-only.ts'), args, env);
 
 /** The command fails with this exit code; nobody meets a stack trace; the error is one JSON object that says what to do. */
 async function refused(
@@ -49,8 +54,7 @@ async function refused(
   parts: Record<string, string | RegExp>,
   env?: Record<string, string>,
 ): Promise<void> {
-  // Only the release commands are mounted here: the whole program takes several times as long to load.
-  const ended = await run(join(directory, 'release-only.ts'), ['release', ...args, '--json'], env);
+  const ended = await releaseOnly(['release', ...args, '--json'], env);
   assert.equal(ended.code, code, args.join(' ') + ended.stderr);
   assert.equal(ended.stdout, '');
   assert.doesNotMatch(ended.stderr, /\n\s+at /);
@@ -90,16 +94,17 @@ test('init, add, runtime, promote, publish, verify and log work one after the ot
   const passphrases = join(directory, 'passphrase');
   await writeFile(passphrases, 'open sesame\n', { mode: 0o600 });
   await writeFile(join(directory, 'release.yaml'), 'scryptN: 32768\n');
-  const signed = (...args: string[]) =>
-    pilotage(['release', ...args, '--repo', repo, '--keys', join(directory, 'keys')], {
-      PILOTAGE_PASSPHRASE_FILE: passphrases,
-    });
+  const env = { PILOTAGE_PASSPHRASE_FILE: passphrases };
+  const target = ['--repo', repo, '--keys', join(directory, 'keys')];
   const json = async <T>(...args: string[]): Promise<T> => {
-    const ended = await signed(...args, '--json');
+    const ended = await releaseOnly(['release', ...args, ...target, '--json'], env);
     assert.equal(ended.code, 0, ended.stderr);
     return JSON.parse(ended.stdout) as T;
   };
-  const made = await signed('init', '--config', join(directory, 'release.yaml'));
+  const made = await pilotage(
+    ['release', 'init', ...target, '--config', join(directory, 'release.yaml')],
+    env,
+  );
   assert.equal(made.code, 0, made.stderr);
   assert.match(made.stdout, /root to pin:.*1\.root\.json/);
   const runtime = await makeTarball({
@@ -121,7 +126,7 @@ test('init, add, runtime, promote, publish, verify and log work one after the ot
     stable: { version: '1.0.0', serial: 1 },
     canary: { version: '1.0.0', serial: 1 },
   });
-  const log = await pilotage(['release', 'log', '--repo', repo]);
+  const log = await releaseOnly(['release', 'log', '--repo', repo]);
   assert.equal(log.code, 0);
   assert.match(log.stdout, /promote stable v2 by manager-1\+manager-2 pilot=1\.0\.0 serial=1/);
   assert.equal((await readdir(join(repo, 'incoming'))).length, 0, 'nothing is left behind');
@@ -165,7 +170,7 @@ test('a wrong, missing or exposed passphrase is named with its key file; a passp
   ]);
   const log = join(lab.directory, 'log.jsonl');
   const before = (await stat(log)).size;
-  const ended = await pilotage(['release', ...base, '--passphrase-dir', own, '--passphrase-file', wrong]);
+  const ended = await releaseOnly(['release', ...base, '--passphrase-dir', own, '--passphrase-file', wrong]);
   assert.equal(ended.code, 0, ended.stderr);
   assert.ok((await stat(log)).size > before);
 });

@@ -159,6 +159,16 @@ test('a role signed by too few, by the wrong people, or twice by one person is r
   verify(await withRole('stable', same, ['manager-2', 'manager-3']));
 });
 
+test('a snapshot that another role signed is refused', async () => {
+  const snapshot = parseMetadata('snapshot', good.snapshot, 'snapshot').signed;
+  const snapshotBytes = await signMetadata(snapshot, await signersOf(['timestamp']));
+  const timestamp = parseMetadata('timestamp', good.timestamp, 'timestamp').signed;
+  Object.assign(timestamp, { snapshotMeta: metaFile(snapshot.version, snapshotBytes) });
+  const timestampBytes = await signMetadata(timestamp, await signersOf(['timestamp']));
+  const set = { ...good, snapshot: snapshotBytes, timestamp: timestampBytes };
+  refused(set, 'E_TUF_SIGNATURE', /2\.snapshot\.json/);
+});
+
 test('an expired role is named; the trusted first root may be expired, the last one not', async () => {
   refused(good, 'E_TUF_EXPIRED', /timestamp\.json/, { nowMs: startMs + DAY_MS });
   const old = await withRole('canary', signed => Object.assign(signed, { expires: '2026-11-22T12:00:00Z' }), [
@@ -186,6 +196,26 @@ test('a root chain that skips a version, repeats one, or lacks the old keys is r
   refused({ ...good, roots: [lab.rootJson, alone] }, 'E_TUF_SIGNATURE', /2\.root\.json/);
   refused({ ...good, roots: [] }, 'E_TUF_FORMAT', /root/);
   assert.equal(verify({ ...good, roots: [lab.rootJson, secondRoot, thirdBytes] }).floors.root, 3);
+});
+
+test('a next root that only its own new keys signed is refused', async () => {
+  const root = parseMetadata('root', secondRoot, 'root').signed;
+  root.roles.root = root.roles.targets!;
+  const taken = await signMetadata(root, await signersOf(['targets-1', 'targets-2']));
+  refused({ ...good, roots: [lab.rootJson, taken] }, 'E_TUF_SIGNATURE', /2\.root\.json/);
+  const handed = await signMetadata(root, await signersOf(['root-1', 'root-2']));
+  refused({ ...good, roots: [lab.rootJson, handed] }, 'E_TUF_SIGNATURE', /2\.root\.json/);
+  const both = await signMetadata(root, await signersOf(['root-1', 'root-2', 'targets-1', 'targets-2']));
+  assert.equal(verify({ ...good, roots: [lab.rootJson, both] }).floors.root, 2);
+});
+
+test('a signature has one spelling: upper-case hex or something after it is refused', () => {
+  const text = Buffer.from(good.timestamp).toString();
+  const respelt = (change: (sig: string) => string) =>
+    Buffer.from(text.replace(/"sig":"([0-9a-f]+)"/, (_, sig: string) => `"sig":"${change(sig)}"`));
+  refused({ ...good, timestamp: respelt(sig => sig.toUpperCase()) }, 'E_TUF_FORMAT', /timestamp/);
+  refused({ ...good, timestamp: respelt(sig => `${sig}zz`) }, 'E_TUF_FORMAT', /timestamp/);
+  verify({ ...good, timestamp: respelt(sig => sig) });
 });
 
 test('anything below the floors is refused with its own code', () => {
