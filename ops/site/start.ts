@@ -163,6 +163,7 @@ async function writeServerConfig(
         { dn: credentials.shifter.dn, vo: VO, roles: ['shifter', 'admin'] },
       ],
       leaseSeconds: pace.leaseSeconds,
+      pilotLeaseSeconds: pace.leaseSeconds,
       heartbeatSeconds: pace.heartbeatSeconds,
       sweepSeconds: 1,
       store: { url: storeUrl, rootFile: release.rootFile },
@@ -192,7 +193,8 @@ async function writeAutopilotConfig(
       maxPilots: maxPilots(),
       cycleSeconds: pace.cycleSeconds,
       drainSeconds: 20,
-      agent: { idleSeconds: pace.idleSeconds },
+      // A waiting pilot must be heard of before its lease runs out.
+      agent: { idleSeconds: pace.idleSeconds, waitSeconds: Math.min(20, pace.leaseSeconds / 3) },
     }),
   );
   return file;
