@@ -27,6 +27,7 @@ const bad: [title: string, bytes: string][] = [
   ['content cut off', '30 02 05'],
   ['bytes after the end', '05 00 00'],
   ['an indefinite length', '30 80 05 00 00 00'],
+  ['an indefinite length with content enough', `30 80 ${'05 00'.repeat(64)}`],
   ['a long length that fits one byte', '04 81 01 00'],
   ['a length with a leading zero', `04 82 00 80 ${'00'.repeat(128)}`],
   ['a length of five bytes', '04 85 00 00 00 00 01 00'],
@@ -123,6 +124,16 @@ test('any bytes are either read or refused with DerError', () => {
     }),
     { numRuns: 1000 },
   );
+});
+
+test('an element of another type, or none, is refused by every reader', () => {
+  const wrong = readDer(writeDer(derTags.utf8String, Buffer.from([0])));
+  for (const read of [readInteger, readBoolean, readOid, readBitString, readTime]) {
+    assert.throws(() => read(wrong), DerError, read.name);
+    assert.throws(() => read(undefined), DerError, read.name);
+  }
+  assert.throws(() => derChildren(wrong), DerError);
+  assert.throws(() => readDer(hex('31 00'), derTags.sequence), DerError);
 });
 
 test('negative integers and the third top arc are read', () => {

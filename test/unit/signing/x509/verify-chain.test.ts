@@ -242,9 +242,9 @@ for (const [title, oid, hex] of malformed) {
   );
 }
 for (const [title, hex] of [
-  ['a part too many', '3010300a06082b060105050715010500'],
-  ['a policy part too many', '3010300e06082b0601050507150104000500'],
-  ['a policy that is no octet string', '300e300c06082b060105050715010500'],
+  ['a part too many', '300e300a06082b060105050715010500'],
+  ['a policy part too many', '3010300e06082b0601050507150004000500'],
+  ['a policy that is no octet string', '300e300c06082b060105050715000500'],
 ] as const) {
   attack(`proxyCertInfo with ${title}`, 'proxy-information', () =>
     proxyWith({
