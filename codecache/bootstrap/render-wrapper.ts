@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { gzipSync } from 'node:zlib';
 import { codecacheError } from '../errors.ts';
 
 /** A wrapper travels with every job: it stays small. */
-export const MAX_WRAPPER_BYTES = 26_000;
+export const MAX_WRAPPER_BYTES = 24_000;
 
 /** Directory name of what a node trusts under one pinned root; wrapper and TypeScript client share it. */
 export const pinOf = (rootJson: Uint8Array | string): string =>
@@ -28,9 +29,14 @@ export function renderWrapper(options: { rootJson: Uint8Array | string }): strin
     });
   }
   const template = readFileSync(new URL('./wrapper.sh', import.meta.url), 'utf8');
-  const wrapper = template
-    .replace('@ROOT_JSON@', () => root)
-    .replace('@ROOT_PIN@', () => pinOf(options.rootJson));
+  const wrapper = compact(template)
+    .replace(
+      '@ROOT_GZIP@',
+      gzipSync(root, { level: 9 })
+        .toString('base64')
+        .replace(/.{64}(?=.)/g, '$&\n'),
+    )
+    .replace('@ROOT_PIN@', pinOf(options.rootJson));
   if (Buffer.byteLength(wrapper) > MAX_WRAPPER_BYTES) {
     throw codecacheError({
       code: 'E_WRAPPER_TOO_LARGE',
@@ -42,3 +48,11 @@ export function renderWrapper(options: { rootJson: Uint8Array | string }): strin
   }
   return wrapper;
 }
+
+/** Without indentation and comments; the template is for reading. The text inside of quotes has neither. */
+const compact = (template: string): string =>
+  template
+    .split('\n')
+    .map(line => line.replace(/^\t+/, '').replace(/(\(\)\{) #.*$/, '$1'))
+    .filter((line, index) => index === 0 || !line.startsWith('#'))
+    .join('\n');

@@ -1,24 +1,19 @@
-import { randomBytes } from 'node:crypto';
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import type { TargetFile } from '@tufjs/models';
 import { systemClock } from '../../lib/clock.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { silentLog } from '../../lib/log.ts';
 import type { Logger } from '../../lib/log.ts';
 import type { Floors, ReleaseRef } from '../../lib/protocol.ts';
-import { signingError } from '../../signing/errors.ts';
-import { BuildCustom, chooseRelease, compareVersions, sameBuild } from './choose-release.ts';
+import { chooseRelease, compareVersions, sameBuild } from './choose-release.ts';
 import type { Artefact } from './choose-release.ts';
-import { openDownloads, urlOf } from './download.ts';
+import { openDownloads } from './download.ts';
 import type { Downloads, DownloadTimeouts } from './download.ts';
-import { withNodeLock } from './node-lock.ts';
-import { openNodeStore, placeDirectory } from './node-store.ts';
+import { install } from './install.ts';
+import type { Build } from './install.ts';
+import { openNodeStore } from './node-store.ts';
 import type { NodeStore } from './node-store.ts';
-import { checkTarget, hashedPath, refreshThrough } from './refresh.ts';
+import { refreshThrough } from './refresh.ts';
 import type { View } from './refresh.ts';
 import { throughCaches } from './through-caches.ts';
-import { firstDamaged, unpack } from './unpack.ts';
 
 export interface FetchOptions {
   /** The pinned root, bytes of `N.root.json`. */
@@ -71,15 +66,14 @@ const PRODUCT = 'pilotage-pilot';
  */
 export async function fetchRelease(options: FetchOptions): Promise<FetchedRelease> {
   return withClient(options, async client => {
-    const { arch, clock } = client;
     return client.through(async view => {
-      const choice = chooseRelease(view.pointer, arch, clock.now(), view.pointerWhere);
-      const install = async (artefact: Artefact) => {
-        const target = sameBuild(artefact, await view.find(artefact.path), view.pointerWhere);
-        return installed(client, view, artefact, target);
-      };
-      const pilotDirectory = await install(choice.pilot);
-      const runtimeDirectory = await install(choice.runtime);
+      const choice = chooseRelease(view.pointer, client.arch, client.clock.now(), view.pointerWhere);
+      const build = async (artefact: Artefact): Promise<Build> => ({
+        artefact,
+        target: sameBuild(artefact, await view.find(artefact.path), view.pointerWhere),
+      });
+      const builds = [await build(choice.pilot), await build(choice.runtime)];
+      const [pilotDirectory, runtimeDirectory] = await install({ ...client, source: view.source }, builds);
       const release: ReleaseRef = {
         name: PRODUCT,
         version: choice.version,
@@ -89,7 +83,12 @@ export async function fetchRelease(options: FetchOptions): Promise<FetchedReleas
         channelSerial: view.pointer.serial,
         metadata: view.versions,
       };
-      return { release, pilotDirectory, runtimeDirectory, cache: view.source.cache };
+      return {
+        release,
+        pilotDirectory: pilotDirectory!,
+        runtimeDirectory: runtimeDirectory!,
+        cache: view.source.cache,
+      };
     });
   });
 }
@@ -151,50 +150,4 @@ async function withClient<T>(options: FetchOptions, work: (client: Client) => Pr
   } finally {
     await downloads.close();
   }
-}
-
-/** The unpacked artefact, whole: as it lies there, or fetched by one process for all of this node. */
-async function installed(
-  client: Client,
-  view: View,
-  artefact: Artefact,
-  target: TargetFile,
-): Promise<string> {
-  const { store, clock, signal } = client;
-  const directory = join(store.unpackedDirectory, artefact.sha256);
-  const { files } = readCustom(target, view.pointerWhere);
-  if ((await firstDamaged(directory, files).catch(() => 'missing')) === undefined) return directory;
-  return withNodeLock({ storeDirectory: store.directory, clock, signal }, async () => {
-    if ((await firstDamaged(directory, files).catch(() => 'missing')) === undefined) return directory;
-    const work = join(store.directory, `tmp.${process.pid}.${randomBytes(6).toString('hex')}`);
-    const archive = `${work}.tar.gz`;
-    const path = hashedPath(artefact.path, artefact.sha256);
-    const where = urlOf(view.source, path);
-    try {
-      const got = await client.downloads.file(view.source, path, target.length, archive);
-      checkTarget(where, target, got.bytes, got.sha256);
-      await unpack({ archive, directory: work, files, where });
-      await placeDirectory(work, directory);
-      client.log.info(
-        { artefact: artefact.path, sha256: artefact.sha256, cache: view.source.cache },
-        'unpacked',
-      );
-      return directory;
-    } finally {
-      await rm(archive, { force: true });
-      await rm(work, { recursive: true, force: true });
-    }
-  });
-}
-
-function readCustom(target: TargetFile, where: string) {
-  const custom = BuildCustom.safeParse(target.custom);
-  if (custom.success && Object.keys(custom.data.files).length > 0) return custom.data;
-  throw signingError({
-    code: 'E_TUF_FORMAT',
-    message: `The signed description of ${target.path} lists no files.`,
-    where,
-    expected: 'custom.files: path -> sha256',
-    fix: 'Add the release again with this version of "pilotage release add".',
-  });
 }

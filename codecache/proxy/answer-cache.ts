@@ -49,12 +49,12 @@ export class AnswerCache {
     const key = noCache ? `${name.path} no-cache` : name.path;
     const running = this.#flights.get(key);
     if (running !== undefined) return running;
-    const flight = this.#fetch(name, stored, noCache).finally(() => this.#flights.delete(key));
+    const flight = this.#renew(name, stored, noCache).finally(() => this.#flights.delete(key));
     this.#flights.set(key, flight);
     return flight;
   }
 
-  async #fetch(name: ObjectName, stored: Answer | undefined, noCache: boolean): Promise<Answered> {
+  async #renew(name: ObjectName, stored: Answer | undefined, noCache: boolean): Promise<Answered> {
     let failure: unknown;
     let missing: Answered | undefined;
     for (const upstream of this.#upstreams.order(noCache ? stored?.upstream : undefined)) {
