@@ -1,22 +1,31 @@
 import { Command } from 'commander';
-import { existsSync } from 'node:fs';
 import { exitCodes, reportError } from './lib/cli.ts';
 import { version } from './lib/version.ts';
 
-/** Composition root: mounts each folder's subcommands. Nothing else in the product knows all folders but ops. */
-const folders = ['ops', 'signing', 'codecache', 'server', 'autopilot', 'agent'] as const;
+/** Composition root: which folder has which commands. Nothing else in the product knows all folders but ops. */
+const folders: Record<string, readonly string[]> = {
+  ops: ['demo', 'up', 'submit', 'status', 'logs', 'kill'],
+  signing: ['release', 'cert'],
+  codecache: ['store', 'cache'],
+  server: ['server', 'db'],
+  autopilot: ['autopilot'],
+  agent: ['agent'],
+};
 
 const program = new Command('pilotage')
-  .description('Signed pilot code, caches, autopilot, pilots and dispatcher of a pilot-based workload system.')
+  .description(
+    'Signed pilot code, caches, autopilot, pilots and dispatcher of a pilot-based workload system.',
+  )
   .version(version)
   .option('--json', 'print results and errors as JSON')
-  .enablePositionalOptions(false)
   .showHelpAfterError('(run with --help to see how it is used)')
   .configureHelp({ showGlobalOptions: true })
   .exitOverride(ended => process.exit(ended.exitCode === 0 ? exitCodes.ok : exitCodes.usage));
 
-for (const folder of folders) {
-  if (!existsSync(new URL(`./${folder}/cli.ts`, import.meta.url))) continue;
+// Only the folder of the command that was named is loaded; all of them for help and for a name that none has.
+const named = process.argv.slice(2).find(argument => !argument.startsWith('-')) ?? '';
+const wanted = Object.keys(folders).filter(folder => folders[folder]!.includes(named));
+for (const folder of wanted.length > 0 ? wanted : Object.keys(folders)) {
   const { register } = (await import(`./${folder}/cli.ts`)) as { register: (program: Command) => void };
   register(program);
 }
