@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { writeFileAtomic } from '../lib/files.ts';
 import type { BoundedLog } from './bounded-log.ts';
+import { agentError } from './errors.ts';
 
 export interface PayloadEnd {
   exitCode: number | null;
@@ -31,7 +32,8 @@ const GATE = 'IFS= read -r go <&3 || exit 125; exec 3<&-; exec "$@"';
  * The group's id is in `groupFile` before the first instruction of the payload runs. stdout and stderr are FIFOs, not
  * the sockets that Node makes, so that a payload may open /dev/stdout and /dev/stderr.
  *
- * @throws the system's error when even a shell cannot be started (out of processes or memory).
+ * @throws E_PAYLOAD_NOT_STARTED for arguments that no program can be given; the system's error when even a shell cannot
+ *   be started (out of processes or memory).
  */
 export async function startPayload(options: {
   program: string;
@@ -52,6 +54,9 @@ export async function startPayload(options: {
       detached: true,
       stdio: ['ignore', pipes[0].write, pipes[1].write, 'pipe'],
     });
+  } catch (error) {
+    for (const pipe of pipes) closeSync(pipe.read);
+    throw notStarted(error, options.program);
   } finally {
     for (const pipe of pipes) closeSync(pipe.write);
   }
@@ -60,7 +65,7 @@ export async function startPayload(options: {
   const ended = new Promise<PayloadEnd>((resolve, reject) => {
     child.once('error', error => {
       stopCopies();
-      reject(error);
+      reject(notStarted(error, options.program));
     });
     child.once('exit', (exitCode, signal) => resolve({ exitCode, signal }));
   });
@@ -85,6 +90,18 @@ export async function startPayload(options: {
       clearTimeout(timer);
     },
   };
+}
+
+/** Arguments or environment that no program can be given are the job's fault; anything else is the node's. */
+function notStarted(error: unknown, where: string): unknown {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code !== 'E2BIG' && code !== 'ERR_INVALID_ARG_VALUE') return error;
+  return agentError({
+    code: 'E_PAYLOAD_NOT_STARTED',
+    message: code === 'E2BIG' ? 'The arguments and environment are larger than the system takes.' : message,
+    where,
+    fix: 'Put large or binary data into an input file.',
+  });
 }
 
 interface Pipe {

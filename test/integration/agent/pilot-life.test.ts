@@ -9,7 +9,8 @@ import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { wireError } from '../../../lib/problem.ts';
 import { newId } from '../../../lib/ids.ts';
 import type { ParsedBody, RouteName } from '../../../lib/protocol.ts';
-import { PilotProcess, isAlive, pilotBundle, waitUntil } from './pilot-process.ts';
+import { waitUntil } from '../../lab/wait-until.ts';
+import { PilotProcess, isAlive, pilotBundle } from './pilot-process.ts';
 import { TestSite } from './test-site.ts';
 
 let site: TestSite;
@@ -135,7 +136,7 @@ describe('limits and commands, end to end', () => {
       { id: newId(), verb: 'kill', reason: 'by its owner' },
     );
     assert.equal(await pilot.ended, 0);
-    assert.ok(!(await isAlive(pid)));
+    assert.ok(!isAlive(pid));
     const [result] = site.results;
     assert.equal(result!.outcome, 'cancelled');
     assert.deepEqual(result!.cause, { code: 'KILLED', text: 'by its owner' });
@@ -205,11 +206,9 @@ describe('replies that are lost, servers that are away', () => {
     await pidFrom(file);
     away = true;
     const kept = join(pilot.sandbox, 'results', `${lease.attemptId}.json`);
-    await waitUntil(
-      'the result is kept and was offered',
-      () => existsSync(kept) && count('complete') >= 2,
-      40_000,
-    );
+    await waitUntil('the result is kept and was offered', () => existsSync(kept) && count('complete') >= 2, {
+      seconds: 40,
+    });
     const { body } = JSON.parse(await readFile(kept, 'utf8')) as { body: { outcome: string } };
     assert.equal(body.outcome, 'finished');
     away = false;
@@ -231,7 +230,7 @@ describe('replies that are lost, servers that are away', () => {
     const pid = await pidFrom(file);
     const next = site.submit({ command: ['true'] });
     assert.equal(await pilot.ended, 0, pilot.stderr);
-    assert.ok(!(await isAlive(pid)));
+    assert.ok(!isAlive(pid));
     assert.deepEqual(
       site.results.map(result => result.attemptId),
       [next.attemptId],
@@ -259,7 +258,7 @@ describe('being ended', () => {
     const pid = await pidFrom(file);
     pilot.child.kill('SIGTERM');
     assert.equal(await pilot.ended, 0, pilot.stderr);
-    assert.ok(!(await isAlive(pid)));
+    assert.ok(!isAlive(pid));
     const [result] = site.results;
     assert.equal(result!.outcome, 'returned');
     assert.equal(result!.cause!.code, 'PILOT_TERMINATED');
@@ -290,7 +289,7 @@ describe('being ended', () => {
     await waitUntil('the payload was told', () => pilot.stderr.includes('payload told to end'));
     pilot.child.kill('SIGTERM');
     assert.equal(await pilot.ended, 0, pilot.stderr);
-    assert.ok(!(await isAlive(pid)));
+    assert.ok(!isAlive(pid));
     assert.equal(site.results[0]!.outcome, 'returned');
   });
 
@@ -304,7 +303,7 @@ describe('being ended', () => {
     const group = Number(await readFile(join(pilot.sandbox, 'payload.pgid'), 'utf8'));
     assert.equal(group, pid);
     process.kill(-group, 'SIGKILL');
-    await waitUntil('the payload is gone', async () => !(await isAlive(pid)));
+    await waitUntil('the payload is gone', () => !isAlive(pid));
   });
 });
 

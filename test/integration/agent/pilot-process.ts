@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { extract } from 'tar';
+import { readProcess } from '../../../agent/process-table.ts';
 import type { AgentSummary } from '../../../agent/run-agent.ts';
 import type { Bootstrap } from '../../../lib/protocol.ts';
 import { buildPilot } from '../../../scripts/build-pilot.ts';
@@ -90,24 +91,8 @@ export class PilotProcess {
   }
 }
 
-/** Polls until `probe` gives something truthy. */
-export async function waitUntil<T>(
-  what: string,
-  probe: () => T | Promise<T>,
-  timeoutMs = 10_000,
-): Promise<NonNullable<T>> {
-  const deadline = Date.now() + timeoutMs;
-  for (;;) {
-    const value = await probe();
-    if (value) return value;
-    if (Date.now() > deadline) throw new Error(`timed out waiting until ${what}`);
-    await new Promise(resolve => setTimeout(resolve, 20));
-  }
-}
-
 /** Whether a process is there and not a zombie. */
-export async function isAlive(pid: number): Promise<boolean> {
-  const { readProcess } = await import('../../../agent/process-table.ts');
+export function isAlive(pid: number): boolean {
   const row = readProcess(pid);
   return row !== undefined && row.state !== 'Z';
 }

@@ -49,6 +49,20 @@ test('a command that is not there, and an interpreter that is not there, never s
   });
 });
 
+test('arguments and environments that no program can be given never start', async () => {
+  await using zero = await PayloadFixture.create();
+  await assert.rejects(zero.run({ command: ['echo', 'a\0b'] }), { code: 'E_PAYLOAD_NOT_STARTED' });
+  await using large = await PayloadFixture.create();
+  const environment = Object.fromEntries(
+    Array.from({ length: 400 }, (_, index) => [`V${index}`, 'x'.repeat(8192)]),
+  );
+  await assert.rejects(large.run({ command: ['true'], environment }), {
+    code: 'E_PAYLOAD_NOT_STARTED',
+    message: /larger than the system takes/,
+  });
+  assert.ok(!existsSync(large.groupFile));
+});
+
 test('the command is looked up in the work directory before PATH, and made executable', async () => {
   await using payload = await PayloadFixture.create();
   await writeFile(join(payload.work, 'ls'), '#!/bin/sh\necho mine "$1"\n', { mode: 0o600 });
