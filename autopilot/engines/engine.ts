@@ -68,7 +68,10 @@ export interface Engine {
   snapshot(signal: AbortSignal): Promise<EngineSnapshot>;
   /** Settles the fate of a batch whose submission got no answer; `absent` also refuses it for ever. */
   findByBatch(batchId: string, signal: AbortSignal): Promise<BatchLookup>;
-  /** Asks pilots to end (`term`) or ends them (`kill`); one that has not started never will. */
+  /**
+   * Asks pilots to end (`term`) or ends them (`kill`: what the wrapper runs; a second time: everything). One that has not
+   * started never will.
+   */
   cancel(pilots: readonly PilotRef[], how: 'term' | 'kill'): Promise<void>;
   /** Output of a pilot so far, at most `maxBytes`: its beginning and its end when there is more. */
   fetchLog(pilot: PilotRef, stream: 'stdout' | 'stderr', maxBytes: number): Promise<Buffer>;

@@ -19,9 +19,9 @@ export function askToEnd(identity: ProcessIdentity): void {
 }
 
 /**
- * Ends a pilot by force. First only what runs below the wrapper (`wrapperPid`, as the starter noted it), so that the
- * wrapper can still end the payload's process group and say what happened; called again, when nothing is left below it,
- * everything of the session.
+ * Ends a pilot by force: given `wrapperPid` (as the starter noted it) only what runs below the wrapper, so that this can
+ * still end the payload's process group and say what happened; given null, or when nothing runs below it, everything of
+ * the session.
  */
 export function endByForce(identity: ProcessIdentity, wrapperPid: number | null): void {
   if (!isAlive(identity)) return;

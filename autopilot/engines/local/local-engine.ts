@@ -43,6 +43,7 @@ export async function openLocalEngine(options: LocalEngineOptions): Promise<Engi
   const thisBootId = bootId();
   const starter = join(spool, 'starter.sh');
   const outputBlocks = Math.ceil(options.maxOutputBytes / 512);
+  const forced = new Set<string>();
   const endedJobs = new Map<string, EngineJob>();
   await ensureDirectory(spool, 0o700);
   await writeFileAtomic(starter, starterScript, { mode: 0o700 });
@@ -165,7 +166,11 @@ export async function openLocalEngine(options: LocalEngineOptions): Promise<Engi
         const seen = await readSandbox(directory, thisBootId);
         if (seen.state !== 'running') continue;
         if (how === 'term') askToEnd(seen.identity);
-        else endByForce(seen.identity, await readPid(join(directory, 'wrapper.pid')));
+        else {
+          const again = forced.has(keyOf(pilot));
+          forced.add(keyOf(pilot));
+          endByForce(seen.identity, again ? null : await readPid(join(directory, 'wrapper.pid')));
+        }
       }
     },
 
@@ -177,6 +182,7 @@ export async function openLocalEngine(options: LocalEngineOptions): Promise<Engi
       if (job.state !== 'ended') return;
       await rm(sandboxOf(pilot), { recursive: true, force: true });
       endedJobs.delete(keyOf(pilot));
+      forced.delete(keyOf(pilot));
       const left = (await listNames(join(spool, pilot.batchId))).filter(name => name !== 'batch.json');
       if (left.length === 0) await rm(join(spool, pilot.batchId), { recursive: true, force: true });
     },

@@ -18,12 +18,20 @@ set -- \${line##*") "}
 shift 19
 ticks=$1
 read -r boot </proc/sys/kernel/random/boot_id || exit 74
+child=
+asked=
+told=
+# Passes TERM on, once, and only when the wrapper is a program of its own: a fork of this shell would swallow it.
+tell() {
+  [ -z "$told" ] || return
+  told=1
+  until [ -s wrapper.pid ] || ! kill -0 "$child" 2>/dev/null; do sleep 0.1; done
+  kill -TERM "$child" 2>/dev/null
+}
+trap 'asked=1; [ -z "$child" ] || tell' TERM INT HUP
 printf '%s %s %s\\n' "$$" "$ticks" "$boot" >".started.$$" || exit 74
 ln ".started.$$" started 2>/dev/null || { rm -f ".started.$$"; exit 75; }
 rm -f ".started.$$"
-child=
-asked=
-trap 'asked=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM INT HUP
 finish() {
   printf '%s\\n' "$1" >.exit && mv .exit exit
   exit 0
@@ -50,11 +58,11 @@ keep() {
 keep stdout
 exec 7>&5 5>&-
 keep stderr
-sh wrapper.sh </dev/null >&7 2>&5 5>&- 7>&- &
+[ -z "$asked" ] || finish 143
+sh -c 'echo "$$" >wrapper.pid; exec sh wrapper.sh' </dev/null >&7 2>&5 5>&- 7>&- &
 child=$!
 exec 5>&- 7>&-
-echo "$child" >wrapper.pid
-[ -z "$asked" ] || kill -TERM "$child" 2>/dev/null
+[ -z "$asked" ] || tell
 while :; do
   wait "$child"
   code=$?

@@ -202,6 +202,35 @@ test('KILL first ends what runs below the wrapper, so that it can still clean up
   assert.equal(String(await engine.fetchLog(ref, 'stdout', 100)), 'agent died: 137\n');
 });
 
+test('a wrapper that ignores everything is ended by the second KILL', async () => {
+  const { spool, engine } = await openEngine();
+  const batch = await makeBatch(spool, 'trap "" TERM; : >ready; while :; do sleep 0.05; done');
+  await engine.submit(batch, signal);
+  const ref = { batchId: batch.batchId, submissionId: batch.submissionIds[0]! };
+  await waitUntil(async () => (await readdir(join(spool, ref.batchId, ref.submissionId))).includes('ready'));
+  await engine.cancel([ref], 'term');
+  await engine.cancel([ref], 'kill');
+  await engine.cancel([ref], 'kill');
+  const [job] = await waitUntil(allEnded(engine, batch.batchId));
+  assert.equal(job?.exitCode, null);
+});
+
+test('TERM at any moment of the start ends the pilot: it is neither lost nor passed on twice', async () => {
+  const { spool, engine } = await openEngine({ maxRunning: 40 });
+  const script = 'trap "echo told >>told" TERM; until [ -e told ]; do sleep 0.02; done; sleep 0.2';
+  const batch = await makeBatch(spool, script, 40);
+  await engine.submit(batch, signal);
+  for (const submissionId of batch.submissionIds) {
+    await engine.cancel([{ batchId: batch.batchId, submissionId }], 'term');
+    await engine.cancel([{ batchId: batch.batchId, submissionId }], 'term');
+  }
+  await waitUntil(allEnded(engine, batch.batchId), 30_000);
+  for (const submissionId of batch.submissionIds) {
+    const told = await readFile(join(spool, batch.batchId, submissionId, 'told'), 'utf8').catch(() => '');
+    assert.ok(['', 'told\n'].includes(told), told);
+  }
+});
+
 test('a pilot whose starter is killed still counts while its wrapper lives, and ends without exit code', async () => {
   const { spool, engine } = await openEngine();
   const batch = await makeBatch(spool, 'until [ -e go ]; do sleep 0.05; done');
