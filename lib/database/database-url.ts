@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { readTextBounded } from '../files.ts';
 import { libError } from '../errors.ts';
 
@@ -78,9 +79,18 @@ export async function parseDatabaseUrl(text: string): Promise<DatabaseUrl> {
   if (url.hostname === '' && socket === undefined) throw bad(label, 'The database address names no host.');
   const password = await passwordOf(url, label);
   const tls = await tlsOf(url, label);
+  const host = decode(url.hostname, label).replace(/^\[(.*)\]$/, '$1');
+  // mysql2 checks a server reached by its IP address against the name "localhost", whatever the certificate says.
+  if (dialect === 'mariadb' && tls !== undefined && isIP(host) !== 0) {
+    throw bad(
+      label,
+      'A MariaDB server can be verified by TLS under its host name only, not an IP address.',
+      host,
+    );
+  }
   return {
     dialect,
-    host: decode(url.hostname, label).replace(/^\[(.*)\]$/, '$1'),
+    host,
     port: url.port === '' ? (dialect === 'postgres' ? 5432 : 3306) : Number(url.port),
     ...(socket === undefined ? {} : { socket }),
     user,

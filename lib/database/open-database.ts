@@ -15,7 +15,7 @@ export interface DatabaseOptions {
   log?: Logger;
   /** Connections the pool may hold at once, default 10; SQLite always has one. */
   maxConnections?: number;
-  /** Longest wait for a connection, default 5000. */
+  /** Longest wait for a connection, new or free, default 10000. */
   connectMilliseconds?: number;
   /** Longest wait for a lock another transaction holds, default 10000 (MariaDB: whole seconds). */
   lockMilliseconds?: number;
@@ -37,7 +37,7 @@ export async function openDatabase<Schema>(
     url,
     log: options.log ?? silentLog,
     maxConnections: options.maxConnections ?? 10,
-    connectMilliseconds: options.connectMilliseconds ?? 5000,
+    connectMilliseconds: options.connectMilliseconds ?? 10_000,
     lockMilliseconds: options.lockMilliseconds ?? 10_000,
     statementMilliseconds: options.statementMilliseconds ?? 60_000,
   };

@@ -6,6 +6,8 @@ import type { DatabaseServer } from './database-server.ts';
 import { startDaemon } from './daemon.ts';
 import { freePort } from './ports.ts';
 import { findProgram, runProgram } from './programs.ts';
+import { giveTls } from './server-tls.ts';
+import type { ServerTls } from './server-tls.ts';
 import { systemUser } from './system-user.ts';
 import { makeTemporaryDirectory } from './temporary.ts';
 
@@ -16,9 +18,10 @@ const PASSWORD = 'pilotage-test-password';
 /**
  * A MariaDB of its own on a free port of 127.0.0.1, data in a temporary directory.
  *
+ * @param options.tls serves TLS with this certificate too.
  * @throws Error naming what to install when MariaDB is missing.
  */
-export async function startMariadb(): Promise<DatabaseServer> {
+export async function startMariadb(options: { tls?: ServerTls } = {}): Promise<DatabaseServer> {
   const mariadbd = await findProgram('mariadbd', PACKAGE);
   const install = await findProgram('mariadb-install-db', PACKAGE);
   const user = await systemUser('mysql');
@@ -37,6 +40,7 @@ export async function startMariadb(): Promise<DatabaseServer> {
       ],
       { cwd: path, user },
     );
+    const tls = await giveTls(path, options.tls, user);
     const port = await freePort();
     const socket = join(path, 'socket');
     const urlOf = (database: string) => `mariadb://pilotage:${PASSWORD}@127.0.0.1:${port}/${database}`;
@@ -54,6 +58,7 @@ export async function startMariadb(): Promise<DatabaseServer> {
           '--skip-name-resolve',
           '--skip-log-bin',
           ...storage,
+          ...(tls === undefined ? [] : [`--ssl-cert=${tls.certificate}`, `--ssl-key=${tls.key}`]),
         ],
         cwd: path,
         ...(user === undefined ? {} : { user }),

@@ -6,6 +6,8 @@ import type { DatabaseServer } from './database-server.ts';
 import { startDaemon } from './daemon.ts';
 import { freePort } from './ports.ts';
 import { findProgram, runProgram } from './programs.ts';
+import { giveTls } from './server-tls.ts';
+import type { ServerTls } from './server-tls.ts';
 import { systemUser } from './system-user.ts';
 import { makeTemporaryDirectory } from './temporary.ts';
 
@@ -16,9 +18,10 @@ const PASSWORD = 'pilotage-test-password';
 /**
  * A PostgreSQL of its own on a free port of 127.0.0.1, data in a temporary directory.
  *
+ * @param options.tls serves TLS with this certificate too.
  * @throws Error naming what to install when PostgreSQL is missing.
  */
-export async function startPostgres(): Promise<DatabaseServer> {
+export async function startPostgres(options: { tls?: ServerTls } = {}): Promise<DatabaseServer> {
   const postgres = await findProgram('postgres', PACKAGE);
   const initdb = await findProgram('initdb', PACKAGE);
   const user = await systemUser('postgres');
@@ -50,13 +53,14 @@ export async function startPostgres(): Promise<DatabaseServer> {
       ],
       { cwd: path, user },
     );
+    const tls = await giveTls(path, options.tls, user);
     const port = await freePort();
     const urlOf = (database: string) => `postgres://pilotage:${PASSWORD}@127.0.0.1:${port}/${database}`;
     const launch = () =>
       startDaemon({
         name: 'PostgreSQL',
         command: postgres,
-        args: ['-D', data, '-p', `${port}`, '-h', '127.0.0.1', ...settings],
+        args: ['-D', data, '-p', `${port}`, '-h', '127.0.0.1', ...settings, ...tlsSettings(tls)],
         cwd: path,
         ...(user === undefined ? {} : { user }),
         // "fast": breaks connections off, then ends cleanly.
@@ -81,6 +85,11 @@ const settings = Object.entries({
   autovacuum: 'off',
   dynamic_shared_memory_type: 'mmap',
 }).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+
+const tlsSettings = (tls: ServerTls | undefined): string[] =>
+  tls === undefined
+    ? []
+    : ['-c', 'ssl=on', '-c', `ssl_cert_file=${tls.certificate}`, '-c', `ssl_key_file=${tls.key}`];
 
 async function answers(url: string): Promise<boolean> {
   const client = new Client({ connectionString: url, connectionTimeoutMillis: 2000 });

@@ -55,10 +55,12 @@ forEachDatabase((dialect, databaseTest) => {
     await transaction(async trx => {
       await sql`select 1`.execute(trx);
       // Outside this transaction's context, as another request would be.
+      const began = performance.now();
       await assert.rejects(
         outside(() => sql`select 2`.execute(db)),
         unreachable,
       );
+      assert.ok(performance.now() - began < 2000);
     });
     for (const n of [3, 4]) await sql`select ${sql.lit(n)}`.execute(db);
   });

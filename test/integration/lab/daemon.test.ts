@@ -66,7 +66,7 @@ test('one that ends or never becomes ready fails with what it said, and is gone'
   );
 });
 
-test('a daemon does not outlive a test process that is killed', async () => {
+test('a daemon does not outlive a test process that is killed', async t => {
   const lab = new URL('../../lab/daemon.ts', import.meta.url).href;
   const script = `
     const { startDaemon } = await import(${JSON.stringify(lab)});
@@ -81,6 +81,9 @@ test('a daemon does not outlive a test process that is killed', async () => {
   parent.stdout.setEncoding('utf8').on('data', (text: string) => (said += text));
   const pid = Number(await waitUntil('the child is up', () => /^(\d+)\n/.exec(said)?.[1]));
   assert.ok(isAlive(pid));
+  t.after(() => {
+    if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+  });
   parent.kill('SIGKILL');
   await once(parent, 'exit');
   await waitUntil('the child is gone', () => !isAlive(pid));

@@ -78,13 +78,13 @@ class Driver extends MysqlDriver {
           late => this.releaseConnection(late as Parameters<MysqlDriver['releaseConnection']>[0]),
           () => {},
         );
-        reject(Object.assign(new Error('no free connection in time'), { code: 'ER_POOL_DEADLINE' }));
+        reject(new Error(`no free connection within ${connectMilliseconds} ms`));
       }, connectMilliseconds);
     });
     try {
       return namingLoss(await Promise.race([connection, deadline]), url, classifyError);
     } catch (error) {
-      throw classifyError(error) === 'unreachable' ? databaseUnreachable(url, error) : error;
+      throw databaseUnreachable(url, error);
     } finally {
       clearTimeout(timer);
     }

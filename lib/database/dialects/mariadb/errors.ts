@@ -2,7 +2,6 @@ import type { DatabaseErrorKind } from '../../dialect.ts';
 
 const UNREACHABLE = new Set([
   'PROTOCOL_CONNECTION_LOST',
-  'ER_POOL_DEADLINE',
   'ETIMEDOUT',
   'ECONNREFUSED',
   'ECONNRESET',
@@ -34,6 +33,7 @@ export function classifyError(error: unknown): DatabaseErrorKind {
   }
   // mysql2 has no code for this one.
   if (fatal === true && /closed state/.test(message ?? '')) return 'unreachable';
-  const ofDriver = typeof fatal === 'boolean' || code === 'ER_POOL_DEADLINE';
-  return ofDriver && typeof code === 'string' && UNREACHABLE.has(code) ? 'unreachable' : 'other';
+  return typeof fatal === 'boolean' && typeof code === 'string' && UNREACHABLE.has(code)
+    ? 'unreachable'
+    : 'other';
 }

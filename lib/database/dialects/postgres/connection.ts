@@ -63,7 +63,7 @@ class Driver extends PostgresDriver {
     try {
       return namingLoss(await super.acquireConnection(), this.#options.url, classifyError);
     } catch (error) {
-      throw classifyError(error) === 'unreachable' ? databaseUnreachable(this.#options.url, error) : error;
+      throw databaseUnreachable(this.#options.url, error);
     }
   }
 

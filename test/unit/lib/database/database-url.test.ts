@@ -28,14 +28,14 @@ test('the three forms', async () => {
     database: 'pilotage',
     label: 'postgres://db.example/pilotage',
   });
-  assert.deepEqual(await parseDatabaseUrl('mariadb://me@[::1]:3307/pilotage?tls=verify'), {
+  assert.deepEqual(await parseDatabaseUrl('mariadb://me@db.example:3307/pilotage?tls=verify'), {
     dialect: 'mariadb',
-    host: '::1',
+    host: 'db.example',
     port: 3307,
     user: 'me',
     database: 'pilotage',
     tls: {},
-    label: 'mariadb://[::1]:3307/pilotage',
+    label: 'mariadb://db.example:3307/pilotage',
   });
 });
 
@@ -66,6 +66,8 @@ for (const [address, part] of [
   ['postgres://me@db/a/b', 'names no database'],
   ['mariadb://me@db/x?sslmode=off', 'sslmode'],
   ['mariadb://me@db/x?tls=off', 'tls'],
+  ['mariadb://me@127.0.0.1/x?tls=verify', 'host name only'],
+  ['mariadb://me@[::1]/x?tls=verify', 'host name only'],
   ['mariadb://me:%E0%A4%A@db/x', 'percent-escape'],
 ] as const) {
   test(`refused with words: ${address}`, async () => {
