@@ -2,7 +2,7 @@ import type { PlanStep } from './step.ts';
 
 /** Holds the server's cap and this autopilot's own; every pilot counts until it is known to have ended. */
 export const capStep: PlanStep = (wanted, { demand, own }, policy) => {
-  const atServer = Math.max(demand.active, demand.pilotsIdle + demand.pilotsBusy) + demand.submissionsOpen;
+  const atServer = demand.pilotsIdle + demand.pilotsBusy + demand.submissionsOpen;
   const serverRoom = demand.cap - Math.max(atServer, own.notEnded);
   const ownRoom = policy.maxPilots - own.notEnded;
   const room = Math.max(0, Math.min(serverRoom, ownRoom));

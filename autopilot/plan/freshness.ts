@@ -16,14 +16,7 @@ export function staleness(snapshot: PlanSnapshot, policy: PlanPolicy): string | 
   if (!isFresh(demand.ageSeconds, policy.maxAgeSeconds)) {
     return `the demand is ${demand.ageSeconds} s old, at most ${policy.maxAgeSeconds} s is acted on`;
   }
-  const counts = [
-    demand.activated,
-    demand.active,
-    demand.cap,
-    demand.submissionsOpen,
-    demand.pilotsIdle,
-    demand.pilotsBusy,
-  ];
+  const counts = [demand.activated, demand.cap, demand.submissionsOpen, demand.pilotsIdle, demand.pilotsBusy];
   if (!counts.every(isCount)) return 'the demand holds a number that is not a count';
   if (engine === null) return 'the batch system could not be read';
   if (!engine.complete) return 'the batch system showed only a part of its jobs';

@@ -2,7 +2,6 @@
 export interface DemandSeen {
   ageSeconds: number;
   activated: number;
-  active: number;
   cap: number;
   submissionsOpen: number;
   pilotsIdle: number;
