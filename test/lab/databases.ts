@@ -76,16 +76,21 @@ async function create(dialect: DialectName): Promise<{ url: string; drop: () => 
     return { url: `sqlite:${join(path, 'test.db')}`, drop: remove };
   }
   const server = await serverOf(dialect);
-  const execute = dialect === 'postgres' ? executePostgres : executeMariadb;
   const name = `t_${randomBytes(6).toString('hex')}`;
   // Made with sorting and comparing rules unlike ours: the columns must bring their own.
-  const rules =
-    dialect === 'postgres'
-      ? `template template0 encoding 'UTF8' locale_provider icu icu_locale 'en-US' locale 'C.UTF-8'`
-      : 'character set latin1 collate latin1_swedish_ci';
-  await execute(server, `create database ${name} ${rules}`);
-  const force = dialect === 'postgres' ? ' with (force)' : '';
-  return { url: server.urlOf(name), drop: () => execute(server, `drop database ${name}${force}`) };
+  if (dialect === 'mariadb') {
+    await executeMariadb(server, `create database ${name} character set latin1 collate latin1_swedish_ci`);
+    return { url: server.urlOf(name), drop: () => executeMariadb(server, `drop database ${name}`) };
+  }
+  await executePostgres(server, version =>
+    version >= 15
+      ? `create database ${name} template template0 locale_provider icu icu_locale 'en-US' locale 'C.UTF-8'`
+      : `create database ${name} template template0`,
+  );
+  return {
+    url: server.urlOf(name),
+    drop: () => executePostgres(server, () => `drop database ${name} with (force)`),
+  };
 }
 
 type Address = Pick<DatabaseServer, 'url' | 'urlOf'>;
@@ -116,11 +121,12 @@ after(async () => {
   await Promise.all(started.flatMap(result => (result.status === 'fulfilled' ? [result.value.stop()] : [])));
 });
 
-async function executePostgres(server: Address, statement: string): Promise<void> {
+async function executePostgres(server: Address, statement: (version: number) => string): Promise<void> {
   const client = new Client({ connectionString: server.url });
   await client.connect();
   try {
-    await client.query(statement);
+    const { rows } = await client.query<{ server_version: string }>('show server_version');
+    await client.query(statement(Number.parseInt(rows[0]!.server_version, 10)));
   } finally {
     await client.end();
   }
