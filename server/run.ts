@@ -12,7 +12,7 @@ import { createCertificateIssuer } from './logic/certificate-issuer.ts';
 import type { ServerContext } from './logic/context.ts';
 import { JobWakeup } from './logic/job-wakeup.ts';
 import { prepareDatabase } from './logic/prepare-database.ts';
-import { noFloors } from './logic/release-floors.ts';
+import { noFloors, watchFloors } from './logic/release-floors.ts';
 import { startSweeper } from './logic/sweeper.ts';
 import { AuditLog } from './policy/audit-log.ts';
 import { createCallerIdentification } from './policy/identify-caller.ts';
@@ -58,8 +58,8 @@ async function compose(
   const database = await openDatabase<ServerTables>(url, { log, maxConnections: config.databaseConnections });
   shutdown.defer('database', () => database.close());
   await prepareDatabase(database, config, log);
-  const floors = noFloors;
-  shutdown.defer('floors', () => floors.close());
+  const releases = config.store ? await watchFloors(config.store, { clock, log }) : noFloors;
+  shutdown.defer('release floors', () => releases.close());
   const context: ServerContext = {
     database,
     settings: config,
@@ -67,7 +67,7 @@ async function compose(
     wakeup: new JobWakeup(),
     issuer: createCertificateIssuer(files.pilotAuthority, config.instance),
     secretKey: files.secretKey,
-    floors: () => floors.current(),
+    releases,
   };
   const audit = new AuditLog({ db: database.db, log, nowMs: () => clock.now() });
   shutdown.defer('audit', () => audit.flush());
@@ -89,7 +89,7 @@ async function compose(
     db: database.db,
     nowMs: () => clock.now(),
   });
-  const readiness = new Readiness({ database, draining: shutdown.signal });
+  const readiness = new Readiness({ database, releases, draining: shutdown.signal });
   shutdown.defer('readiness', () => readiness.close());
   closeConnectionsWhenDraining(server, shutdown.signal);
   registerHealthRoutes(server, { prefix, readiness, draining: shutdown.signal, instance: config.instance });

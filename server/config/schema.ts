@@ -130,6 +130,10 @@ export const ServerConfig = z.strictObject({
       rootFile: path.describe('The root.json that is trusted to begin with.'),
       refreshSeconds: seconds.default(60),
     })
+    .refine(
+      store => (store.url === undefined) !== (store.directory === undefined),
+      'needs either url or directory',
+    )
     .optional()
     .describe('Where floors of signed metadata come from.'),
   limits: Limits.prefault({}).describe('Bounds.'),

@@ -1,13 +1,13 @@
 import type { Transaction } from 'kysely';
 import type { Database } from '../../lib/database/database.ts';
 import type { Logger } from '../../lib/log.ts';
-import type { Floors } from '../../lib/protocol.ts';
 import type { ServerConfig } from '../config/schema.ts';
 import { readMoment } from '../queries/read-moment.ts';
 import type { Moment } from '../queries/read-moment.ts';
 import type { ServerTables } from '../schema.ts';
 import type { CredentialIssuer } from './credential-issuer.ts';
 import type { JobWakeup } from './job-wakeup.ts';
+import type { FloorSource } from './release-floors.ts';
 import { forgiveOutage } from './service-outage.ts';
 
 /** The settings that logic uses. */
@@ -37,8 +37,8 @@ export interface ServerContext {
   issuer: CredentialIssuer;
   /** HMAC key of submission secrets, shared by the servers of the instance. */
   secretKey: Buffer;
-  /** Floors of signed metadata now in force, null while none are known. */
-  floors: () => Floors | null;
+  /** Floors of signed metadata, and whether they are fresh. */
+  releases: Pick<FloorSource, 'current' | 'fresh'>;
 }
 
 export type Trx = Transaction<ServerTables>;

@@ -35,7 +35,7 @@ export function createSubmissions(
       secret: submissionSecret(context.secretKey, submissionId, incarnation),
       validSeconds: body.validSeconds,
     })),
-    floors: context.floors(),
+    floors: context.releases.current(),
   });
   return once<Created>(
     context,

@@ -203,7 +203,7 @@ async function enrolNew(
 }
 
 const enrolled = (
-  { settings, floors }: ServerContext,
+  { settings, releases }: ServerContext,
   submission: SubmissionRow,
   pilotId: string,
   certificateChain: string,
@@ -215,5 +215,5 @@ const enrolled = (
   validSeconds: settings.pilotCertificateSeconds,
   pilotLeaseSeconds: settings.pilotLeaseSeconds,
   incarnation,
-  floors: floors(),
+  floors: releases.current(),
 });

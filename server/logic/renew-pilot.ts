@@ -25,6 +25,6 @@ export async function renewPilot(
     };
     const parts = { csr: body.csr, keySha256, validSeconds };
     const certificateChain = await certifyKey(context, trx, holder, parts, moment);
-    return { certificateChain, validSeconds, floors: context.floors() };
+    return { certificateChain, validSeconds, floors: context.releases.current() };
   });
 }

@@ -62,5 +62,5 @@ export const handlers: { [N in RouteName]: Handler<N> } = {
     completeAttempt(context, asPilot(caller), key, params.attemptId, body),
   showReceipt: ({ context, caller, params }) => showReceipt(context, caller, params.attemptId),
   leavePilot: ({ context, caller, key, body }) => leavePilot(context, asPilot(caller), key, body),
-  floors: async ({ context }) => ({ floors: context.floors() }),
+  floors: async ({ context }) => ({ floors: context.releases.current() }),
 };

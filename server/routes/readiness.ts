@@ -2,6 +2,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Database } from '../../lib/database/database.ts';
 import { schemaState } from '../../lib/database/schema-state.ts';
 import { PilotageError } from '../../lib/errors.ts';
+import type { FloorSource } from '../logic/release-floors.ts';
 import { serverMigrations } from '../migrations/all.ts';
 import type { ServerTables } from '../schema.ts';
 
@@ -17,12 +18,18 @@ const MAX_LAG_MS = 1000;
 /** Judges whether this server can dispatch now; one judgement a second, however many ask. */
 export class Readiness {
   readonly #database: Database<ServerTables>;
+  readonly #releases: Pick<FloorSource, 'fresh'>;
   readonly #draining: AbortSignal;
   readonly #delay = monitorEventLoopDelay({ resolution: 20 });
   #report: { value: Promise<ReadinessReport>; atMs: number } | undefined;
 
-  constructor(options: { database: Database<ServerTables>; draining: AbortSignal }) {
+  constructor(options: {
+    database: Database<ServerTables>;
+    releases: Pick<FloorSource, 'fresh'>;
+    draining: AbortSignal;
+  }) {
     this.#database = options.database;
+    this.#releases = options.releases;
     this.#draining = options.draining;
     this.#delay.enable();
   }
@@ -46,6 +53,11 @@ export class Readiness {
     const checks = [
       { name: 'accepting', ok: !this.#draining.aborted, detail: this.#draining.aborted ? 'draining' : 'yes' },
       ...database,
+      {
+        name: 'signed metadata',
+        ok: this.#releases.fresh(),
+        detail: this.#releases.fresh() ? 'fresh' : 'not verified or expired',
+      },
       {
         name: 'loop',
         ok: !(lagMs > MAX_LAG_MS),

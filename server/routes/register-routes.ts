@@ -95,7 +95,7 @@ function mount<N extends RouteName>(
       authorizeAction(caller, route.action, options.context.settings.maxDelegationDepth);
     },
     handler: async (request, reply) => {
-      if (name === 'acquire' && options.draining.aborted) throw draining();
+      if (name === 'acquire') requireDispatching(options);
       const call = {
         context: options.context,
         caller: callers.get(request) ?? anonymous,
@@ -149,8 +149,19 @@ function callSignal(reply: FastifyReply, drain: AbortSignal): AbortSignal {
   return AbortSignal.any([gone.signal, drain]);
 }
 
-const draining = () =>
-  wireError('E_DRAINING', 'This server is shutting down and gives out no more jobs.', {
-    retryAfterSeconds: 1,
-    fix: 'Ask another server.',
-  });
+/** Jobs are given out only by a server that stays, while signed metadata is fresh; results are taken in any case. */
+function requireDispatching({ context, draining }: RouteOptions): void {
+  if (draining.aborted) {
+    throw wireError('E_DRAINING', 'This server is shutting down and gives out no more jobs.', {
+      retryAfterSeconds: 1,
+      fix: 'Ask another server.',
+    });
+  }
+  if (!context.releases.fresh()) {
+    throw wireError('E_NOT_READY', 'The signed metadata of the code store is not verified, or expired.', {
+      retryAfterSeconds: 5,
+      rule: 'fresh-metadata-before-jobs',
+      fix: 'Ask another server; the release managers have to refresh the metadata if it is expired.',
+    });
+  }
+}

@@ -14,6 +14,7 @@ import { createSubmissions } from '../../../server/logic/create-submissions.ts';
 import { enrolPilot } from '../../../server/logic/enrol-pilot.ts';
 import { heartbeat } from '../../../server/logic/heartbeat.ts';
 import { JobWakeup } from '../../../server/logic/job-wakeup.ts';
+import { noFloors } from '../../../server/logic/release-floors.ts';
 import { prepareDatabase } from '../../../server/logic/prepare-database.ts';
 import { showJob } from '../../../server/logic/show-job.ts';
 import { submitJobs } from '../../../server/logic/submit-jobs.ts';
@@ -79,7 +80,7 @@ export async function openLab(
     wakeup: new JobWakeup(),
     issuer: createCertificateIssuer(await authority, 'lab'),
     secretKey: Buffer.alloc(32, 7),
-    floors: () => null,
+    releases: noFloors,
   };
   const setQueues = async (next: QueueInput) => {
     const { queues: parsed } = settings(next);
