@@ -1,4 +1,4 @@
-import fastify from 'fastify';
+import fastify, { LogController } from 'fastify';
 import type {
   FastifyError,
   FastifyInstance,
@@ -47,7 +47,7 @@ export function createHttpServer(options: {
     ...(options.tls && { https: { ...options.tls, maxHeaderSize: 16_384 } }),
     ...(!options.tls && { http: { maxHeaderSize: 16_384 } }),
     loggerInstance: options.log,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: options.bodyLimitBytes ?? 4 << 20,
     requestTimeout: options.requestTimeoutMs ?? 120_000,
     keepAliveTimeout: 75_000,

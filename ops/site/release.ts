@@ -16,9 +16,9 @@ import { publish } from '../../signing/release/publish.ts';
 import type { ReleaseContext } from '../../signing/release/repository.ts';
 import { allKeyNames } from '../../signing/release/role-keys.ts';
 import { PilotageError } from '../../lib/errors.ts';
-import { buildPilot } from '../../scripts/build-pilot.ts';
-import type { BuiltPilot } from '../../scripts/build-pilot.ts';
-import { packRuntime } from '../../scripts/pack-runtime.ts';
+import { buildPilot } from '../build/build-pilot.ts';
+import type { BuiltPilot } from '../build/build-pilot.ts';
+import { packRuntime } from '../build/pack-runtime.ts';
 import type { SiteLayout } from './layout.ts';
 
 const checkout = fileURLToPath(new URL('../..', import.meta.url));

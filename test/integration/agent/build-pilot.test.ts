@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { list } from 'tar';
-import { buildPilot } from '../../../scripts/build-pilot.ts';
-import { packRuntime } from '../../../scripts/pack-runtime.ts';
+import { buildPilot } from '../../../ops/build/build-pilot.ts';
+import { packRuntime } from '../../../ops/build/pack-runtime.ts';
 
 const root = new URL('../../../', import.meta.url).pathname;
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');

@@ -7,7 +7,7 @@ import { extract } from 'tar';
 import { readProcess } from '../../../agent/process-table.ts';
 import type { AgentSummary } from '../../../agent/run-agent.ts';
 import type { Bootstrap } from '../../../lib/protocol.ts';
-import { buildPilot } from '../../../scripts/build-pilot.ts';
+import { buildPilot } from '../../../ops/build/build-pilot.ts';
 
 const root = new URL('../../../', import.meta.url).pathname;
 

@@ -142,7 +142,7 @@ function commitOf(root: string): string {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const root = fileURLToPath(new URL('..', import.meta.url));
+  const root = fileURLToPath(new URL('../..', import.meta.url));
   const { values } = parseArgs({ options: { out: { type: 'string', default: join(root, 'build') } } });
   const built = await buildPilot({ root, out: values.out });
   process.stdout.write(`${JSON.stringify(built)}\n`);

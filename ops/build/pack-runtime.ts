@@ -74,7 +74,7 @@ async function sha256(path: string): Promise<string> {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const root = fileURLToPath(new URL('..', import.meta.url));
+  const root = fileURLToPath(new URL('../..', import.meta.url));
   const { values } = parseArgs({
     options: { out: { type: 'string', default: join(root, 'build') }, arch: { type: 'string' } },
   });
