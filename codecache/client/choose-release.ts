@@ -132,11 +132,12 @@ export const unknownTarget = (path: string, where: string) =>
     fix: 'Check that the queue follows a channel that has a release.',
   });
 
-/** Numbers between dots, dashes and pluses, from the left; the wrapper compares in the same way. */
+/** Numbers between dots, dashes and pluses, from the left, 0 for what is missing; the wrapper compares in the same way. */
 export function compareVersions(a: string, b: string): number {
   const [left, right] = [a, b].map(text => text.split(/[.+-]/).map(part => Number.parseInt(part, 10) || 0));
-  for (let i = 0; i < Math.min(left!.length, right!.length); i += 1) {
-    if (left![i] !== right![i]) return left![i]! < right![i]! ? -1 : 1;
+  for (let i = 0; i < Math.max(left!.length, right!.length); i += 1) {
+    const [a, b] = [left![i] ?? 0, right![i] ?? 0];
+    if (a !== b) return a < b ? -1 : 1;
   }
   return 0;
 }

@@ -61,7 +61,7 @@ export async function withTrustedMetadata<T>(
   });
   try {
     for (const [name, bytes] of before) await writeFile(join(work, name), bytes);
-    if (!before.has('root.json')) await writeFile(join(work, 'root.json'), trustedRoot);
+    if (!isJson(before.get('root.json'))) await writeFile(join(work, 'root.json'), trustedRoot);
     try {
       return await run(work);
     } finally {
@@ -84,6 +84,15 @@ async function takeOver(
     const bytes = after.get(name)!;
     if (before.get(name)?.equals(bytes) === true || !same(before.get(name), now.get(name))) continue;
     await writeFileAtomic(join(store.metadataDirectory, name), bytes, { mode: 0o600 });
+  }
+}
+
+/** A root that was damaged on disk is not trusted; the chain is followed again from the pinned one. */
+function isJson(bytes: Buffer | undefined): boolean {
+  try {
+    return bytes !== undefined && typeof JSON.parse(bytes.toString('utf8')) === 'object';
+  } catch {
+    return false;
   }
 }
 

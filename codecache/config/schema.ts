@@ -3,12 +3,12 @@ import * as z from 'zod';
 const listen = z.string().min(3).max(300);
 const seconds = (max: number) => z.number().min(0.01).max(max);
 const bytes = z.int().min(1024);
-const httpUrl = z.url({ protocol: /^https?$/ });
+const httpUrl = z.url({ protocol: /^https?$/, error: 'an http: or https: URL is expected' });
 
 /** Settings of `pilotage store serve`; environment PILOTAGE_STORE_SERVE_…. */
 export const StoreServeConfig = z.strictObject({
   dir: z
-    .string()
+    .string('name the public directory of a release repository with --dir')
     .min(1)
     .describe('Public half of a release repository: R/public, with metadata/ and targets/.'),
   listen: listen.default('127.0.0.1:8090').describe('HOST:PORT; port 0 takes any free port.'),
@@ -24,8 +24,15 @@ export const StoreServeConfig = z.strictObject({
 
 /** Settings of `pilotage cache serve`; environment PILOTAGE_CACHE_SERVE_…. */
 export const CacheServeConfig = z.strictObject({
-  upstreams: z.array(httpUrl).min(1).max(16).describe('Origins or other caches, in order of preference.'),
-  dir: z.string().min(1).describe('Directory for what is kept; made when missing.'),
+  upstreams: z
+    .array(httpUrl, 'name the origin or another cache with --upstream URL')
+    .min(1)
+    .max(16)
+    .describe('Origins or other caches, in order of preference.'),
+  dir: z
+    .string('name a directory for what is kept with --dir')
+    .min(1)
+    .describe('Directory for what is kept; made when missing.'),
   listen: listen.default('127.0.0.1:8091').describe('HOST:PORT; port 0 takes any free port.'),
   maxStoreBytes: bytes.default(20 * 2 ** 30).describe('Disk quota; least recently used objects go first.'),
   maxObjectBytes: bytes.default(2 ** 30).describe('Largest hash-named object that is fetched.'),

@@ -1,0 +1,253 @@
+import assert from 'node:assert/strict';
+import { chmod, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { checkRelease, fetchRelease } from '../../../codecache/client/fetch-release.ts';
+import { withNodeLock } from '../../../codecache/client/node-lock.ts';
+import { serveStore } from '../../../codecache/origin/serve-store.ts';
+import { serveCache } from '../../../codecache/proxy/serve-cache.ts';
+import { systemClock } from '../../../lib/clock.ts';
+import { silentLog } from '../../../lib/log.ts';
+import { makeReleaseRepository } from '../../lab/release-repository.ts';
+import type { ReleaseRepositoryLab } from '../../lab/release-repository.ts';
+import { makeTemporaryDirectory } from '../../lab/temporary.ts';
+import { flip, forgePointer, newest, readTree, serveTree } from './forgery.ts';
+import type { Tree } from './forgery.ts';
+import { temporaryDirectory, upstream, waitUntil } from './web.ts';
+import { runWrapper } from './wrapper-box.ts';
+
+let lab: ReleaseRepositoryLab;
+let tree: Tree;
+const home = await makeTemporaryDirectory('client');
+after(home.remove);
+before(async () => {
+  lab = await makeReleaseRepository({ directory: home.path });
+  tree = await readTree(lab.publicDirectory);
+});
+
+const pathOf = (pattern: RegExp) => [...tree.keys()].find(path => pattern.test(path))!;
+
+async function node(t: TestContext, caches: string[]) {
+  const storeDirectory = join(await temporaryDirectory(t), 'store');
+  return { trustedRoot: lab.rootJson, storeDirectory, caches, queue: 'Q1' };
+}
+
+test('a second use asks two things, hashes what is there, and downloads nothing', async t => {
+  const origin = await serveTree(t, () => tree);
+  const options = await node(t, [origin.url]);
+  const first = await fetchRelease(options);
+  assert.equal(
+    await readFile(join(first.pilotDirectory, 'pilot.mjs'), 'utf8').then(text => text.length > 0),
+    true,
+  );
+  assert.equal(first.release.metadata.stable, newest(tree, 'stable').version);
+  origin.counts.clear();
+  assert.deepEqual(await fetchRelease(options), first);
+  assert.deepEqual([...origin.counts.keys()].sort(), ['metadata/2.root.json', 'metadata/timestamp.json']);
+  await writeFile(join(first.pilotDirectory, 'pilot.mjs'), 'evil');
+  await writeFile(join(first.runtimeDirectory, 'bin/more'), 'evil');
+  await fetchRelease(options);
+  assert.notEqual(await readFile(join(first.pilotDirectory, 'pilot.mjs'), 'utf8'), 'evil');
+  assert.deepEqual(await readdir(join(first.runtimeDirectory, 'bin')), ['node']);
+});
+
+test('past a dead and a lying cache the next one serves; a damaged copy is got past with no-cache', async t => {
+  const dead = await serveTree(t, () => tree);
+  await dead.close();
+  const liar = await serveTree(t, () => flip(tree, pathOf(/node-/), 9));
+  const honest = await serveTree(t, () => tree);
+  const options = await node(t, [dead.url, liar.url, honest.url]);
+  assert.equal((await fetchRelease(options)).cache, honest.url);
+  assert.equal(liar.count(pathOf(/node-/)), 2);
+  const path = pathOf(/pilot-1/);
+  const damaged = flip(tree, path, 5);
+  const caching = await upstream(t, (request, response) => {
+    const from = request.headers['cache-control'] === 'no-cache' ? tree : damaged;
+    const body = from.get((request.url ?? '').slice(1));
+    response.writeHead(body === undefined ? 404 : 200).end(body);
+  });
+  assert.equal((await fetchRelease(await node(t, [caching.url]))).cache, caching.url);
+  assert.equal(caching.count(path), 2);
+});
+
+test('a stall is a failure, slowness is not', async t => {
+  const body = tree.get(pathOf(/pilot-1/))!;
+  const behave = (mode: 'stall' | 'slow') =>
+    upstream(t, (request, response) => {
+      const found = tree.get((request.url ?? '').slice(1));
+      if (found !== body) return void response.writeHead(found === undefined ? 404 : 200).end(found);
+      response.writeHead(200, { 'content-length': body.length });
+      let sent = 0;
+      const timer = setInterval(() => {
+        if (mode === 'stall' && sent > 100) return;
+        response.write(body.subarray(sent, sent + 20));
+        sent += 20;
+        if (sent >= body.length) {
+          clearInterval(timer);
+          response.end();
+        }
+      }, 60);
+      response.on('close', () => clearInterval(timer));
+      return undefined;
+    });
+  const timeouts = { connectSeconds: 2, stallSeconds: 0.6, totalSeconds: 60 };
+  const slow = await behave('slow');
+  assert.equal((await fetchRelease({ ...(await node(t, [slow.url])), timeouts })).cache, slow.url);
+  const stall = await behave('stall');
+  const good = await serveTree(t, () => tree);
+  assert.equal((await fetchRelease({ ...(await node(t, [stall.url, good.url])), timeouts })).cache, good.url);
+});
+
+test('clients and wrappers on one node download once, and understand one store', async t => {
+  const origin = await serveTree(t, () => tree);
+  const options = await node(t, [origin.url]);
+  const clients = Array.from({ length: 8 }, () => fetchRelease(options));
+  await Promise.race(clients);
+  const wrappers = Array.from({ length: 4 }, (_, index) =>
+    runWrapper({
+      directory: join(options.storeDirectory, '..', `box-${index}`),
+      store: options.storeDirectory,
+      rootJson: lab.rootJson,
+      caches: [origin.url],
+    }),
+  );
+  await Promise.all(clients);
+  for (const run of await Promise.all(wrappers)) assert.equal(run.exit, 0, run.stderr);
+  for (const pattern of [/pilot-1/, /node-/]) assert.equal(origin.count(pathOf(pattern)), 1, String(pattern));
+  await fetchRelease(options);
+  assert.deepEqual((await readdir(options.storeDirectory)).sort(), ['metadata', 'objects', 'unpacked']);
+});
+
+test('a running pilot learns what its channel names now and whether its own release was withdrawn', async t => {
+  let current = tree;
+  const origin = await serveTree(t, () => current);
+  const options = await node(t, [origin.url]);
+  const before = await checkRelease({ ...options, mine: '1.0.0' });
+  assert.equal(before.version, '1.0.0');
+  assert.equal(before.mineYanked, false);
+  assert.equal((await readdir(join(options.storeDirectory, 'unpacked'))).length, 0, 'metadata only');
+  current = await forgePointer(tree, lab, pointer => {
+    pointer.serial += 1;
+    pointer.yanked = ['0.9.0'];
+    pointer.min_version = '1.0.0';
+  });
+  const now = await checkRelease({ ...options, mine: '0.9.0' });
+  assert.equal(now.channelSerial, before.channelSerial + 1);
+  assert.equal(now.mineYanked, true);
+  assert.equal(
+    (await checkRelease({ ...options, mine: '0.8.0' })).mineYanked,
+    true,
+    'below the least version',
+  );
+  assert.equal((await checkRelease({ ...options, mine: '1.0.0' })).mineYanked, false);
+});
+
+test('before not_before the previous release is the one', async t => {
+  const later = Math.floor(Date.now() / 1000) + 3600;
+  const early = await forgePointer(tree, lab, pointer => {
+    pointer.previous = { ...pointer.current };
+    pointer.current = { ...pointer.current, version: '1.1.0' };
+    pointer.not_before = later;
+  });
+  const origin = await serveTree(t, () => early);
+  const options = await node(t, [origin.url]);
+  assert.equal((await checkRelease(options)).version, '1.0.0');
+  const clock = { ...systemClock, now: () => (later + 1) * 1000 };
+  assert.equal((await checkRelease({ ...options, clock })).version, '1.1.0');
+  const run = await runWrapper({
+    directory: join(options.storeDirectory, '../box'),
+    store: options.storeDirectory,
+    rootJson: lab.rootJson,
+    caches: [origin.url],
+  });
+  assert.match(run.stderr, /verified release 1\.0\.0/);
+});
+
+test('the clock that is given decides: a year ahead all is expired, a year back it is refused', async t => {
+  const origin = await serveTree(t, () => tree);
+  for (const [years, code] of [
+    [1, 'E_TUF_EXPIRED'],
+    [-1, 'E_CLOCK'],
+  ] as const) {
+    const clock = { ...systemClock, now: () => Date.now() + years * 366 * 86_400_000 };
+    await assert.rejects(fetchRelease({ ...(await node(t, [origin.url])), clock }), { code });
+  }
+});
+
+test('through a caching proxy: a forging origin is refused, the honest bytes come once it is gone', async t => {
+  const path = pathOf(/pilot-1/);
+  const liar = await serveTree(t, () => flip(tree, path, 3));
+  const store = await serveStore({ directory: lab.publicDirectory, listen: '127.0.0.1:0', log: silentLog });
+  t.after(() => store.close(0));
+  const timeouts = { connectSeconds: 2, headerSeconds: 5, stallSeconds: 5, totalSeconds: 60 };
+  const bounds = { maxStoreBytes: 2 ** 30, maxObjectBytes: 2 ** 30, maxMetadataBytes: 2 ** 20, timeouts };
+  const cacheOf = async (upstreams: string[]) => {
+    const directory = await temporaryDirectory(t);
+    const cache = await serveCache({
+      upstreams,
+      directory,
+      listen: '127.0.0.1:0',
+      log: silentLog,
+      ...bounds,
+    });
+    t.after(() => cache.close(0));
+    return cache;
+  };
+  const alone = await cacheOf([liar.url]);
+  await assert.rejects(fetchRelease(await node(t, [alone.url])), { code: 'E_CACHE_UNREACHABLE' });
+  assert.ok(alone.stats().upstreams[0]!.blamed > 0);
+  const both = await cacheOf([liar.url, store.url]);
+  assert.equal((await fetchRelease(await node(t, [both.url]))).cache, both.url);
+  assert.equal(both.stats().upstreams[0]!.lastBlame!.object, path);
+  await fetchRelease(await node(t, [both.url]));
+  assert.ok(both.stats().hits > 0);
+});
+
+test('an abort ends the download with its own reason', async t => {
+  const origin = await upstream(t, (request, response) => {
+    if (request.url!.includes('root')) response.writeHead(404).end();
+  });
+  const abort = new AbortController();
+  const running = fetchRelease({ ...(await node(t, [origin.url])), signal: abort.signal });
+  await waitUntil(() => origin.count('metadata/timestamp.json') === 1, 'the timestamp was asked for');
+  abort.abort(new Error('the pilot is told to stop'));
+  await assert.rejects(running, /told to stop/);
+});
+
+test('a store open to others, and no cache at all, are refused by name', async t => {
+  const options = await node(t, []);
+  await assert.rejects(fetchRelease(options), { code: 'E_USAGE' });
+  await chmod(options.storeDirectory, 0o755);
+  await assert.rejects(fetchRelease(options), { code: 'E_STORE_UNSAFE', where: options.storeDirectory });
+});
+
+test('a damaged trusted root is replaced by the pinned one', async t => {
+  const origin = await serveTree(t, () => tree);
+  const options = await node(t, [origin.url]);
+  await fetchRelease(options);
+  const [pin] = await readdir(join(options.storeDirectory, 'metadata'));
+  await writeFile(join(options.storeDirectory, 'metadata', pin!, 'root.json'), '{"half');
+  assert.equal((await fetchRelease(options)).release.version, '1.0.0');
+});
+
+test('one at a time holds the node lock; a dead holder does not block', async t => {
+  const storeDirectory = await temporaryDirectory(t);
+  let inside = 0;
+  const work = async () => {
+    inside += 1;
+    assert.equal(inside, 1);
+    await new Promise(resolve => setImmediate(resolve));
+    inside -= 1;
+  };
+  const options = { storeDirectory, clock: systemClock, waitSeconds: 20 };
+  await Promise.all(Array.from({ length: 5 }, () => withNodeLock(options, work)));
+  await mkdir(join(storeDirectory, 'lock'));
+  await writeFile(join(storeDirectory, 'lock/pid'), `${process.pid} 1\n`);
+  await withNodeLock(options, work);
+  const release = Promise.withResolvers<void>();
+  const held = withNodeLock(options, () => release.promise);
+  await assert.rejects(withNodeLock({ ...options, waitSeconds: 0.2 }, work), { code: 'E_STORE_LOCKED' });
+  release.resolve();
+  await held;
+});
