@@ -8,7 +8,6 @@ export type AutopilotErrorCode =
   | 'E_LEDGER_UNREADABLE'
   | 'E_LEDGER_TRANSITION'
   | 'E_ENGINE_FAILED'
-  | 'E_ENGINE_UNKNOWN'
   | 'E_DRAIN_INCOMPLETE';
 
 export const autopilotError = (parts: ErrorParts<AutopilotErrorCode>): PilotageError<AutopilotErrorCode> =>

@@ -1,7 +1,7 @@
 import type { EngineSnapshot } from '../engines/engine.ts';
 import { dueWithdrawals, markWithdrawn, settleUsed } from '../ledger/withdrawals.ts';
 import { openBatches } from '../ledger/open-batches.ts';
-import { livePilots, lostPilots, pilotById } from '../ledger/pilots.ts';
+import { livePilots, pilotById } from '../ledger/pilots.ts';
 import { transaction } from '../ledger/transaction.ts';
 import type { ServerSubmission } from '../server-port.ts';
 import type { CycleContext } from './context.ts';
@@ -16,7 +16,7 @@ const WITHDRAW_CHUNK = 1000;
 export async function listSubmissions(context: CycleContext): Promise<Map<string, ServerSubmission>> {
   const { db } = context.ledger;
   const seen = new Map<string, ServerSubmission>();
-  const sought = new Set([...livePilots(db), ...lostPilots(db)].map(row => row.submissionId));
+  const sought = new Set(livePilots(db).map(row => row.submissionId));
   if (sought.size === 0 && !context.memory.orphansPossible) return seen;
   for await (const page of context.server.listSubmissions(context.signal)) {
     for (const submission of page) {

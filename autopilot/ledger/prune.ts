@@ -5,7 +5,7 @@ import { transaction } from './transaction.ts';
 export function pruneLedger(db: DatabaseSync, beforeMs: number): number {
   return transaction(db, () => {
     const old = `select submission_id from pilot
-      where ended_ms < ? and withdraw = 'done' and log_kept = 1 and state <> 'lost'`;
+      where ended_ms < ? and withdraw = 'done' and log_kept = 1`;
     db.prepare(`delete from pilot_event where submission_id in (${old})`).run(beforeMs);
     const { changes } = db.prepare(`delete from pilot where submission_id in (${old})`).run(beforeMs);
     db.prepare(

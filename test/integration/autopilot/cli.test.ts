@@ -6,7 +6,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { waitUntil } from '../../unit/autopilot/wait-until.ts';
-import { CrashSite } from './crash-site.ts';
+import { CrashSite, compileCache } from './crash-site.ts';
 
 const entry = fileURLToPath(new URL('./cli-entry.ts', import.meta.url));
 
@@ -20,7 +20,7 @@ interface Said {
 async function pilotage(args: string[], until?: RegExp): Promise<Said> {
   const child = spawn(process.execPath, [entry, 'autopilot', ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env.PATH!, PILOTAGE_LOG: 'warn' },
+    env: { PATH: process.env.PATH!, NODE_COMPILE_CACHE: compileCache, PILOTAGE_LOG: 'warn' },
   });
   const said = { stdout: '', stderr: '' };
   child.stdout.on('data', (part: Buffer) => {

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { after } from 'node:test';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -12,6 +13,10 @@ import { stopPilots } from '../../../autopilot/stop-pilots.ts';
 import { silentLog } from '../../../lib/log.ts';
 import { systemClock } from '../../../lib/clock.ts';
 import { TestServer } from './test-server.ts';
+
+/** Lets the many processes of these tests start without compiling everything anew. */
+export const compileCache = await mkdtemp(join(tmpdir(), 'pilotage-compile-cache-'));
+after(() => rm(compileCache, { recursive: true, force: true }));
 
 /** A test server, a state directory and autopilot processes that can be ended at any point. */
 export class CrashSite {
@@ -45,7 +50,7 @@ export class CrashSite {
       caches: ['http://127.0.0.1:9/'],
       root: '/not/read/here',
       state: this.state,
-      cycleSeconds: 0.05,
+      cycleSeconds: 0.1,
       callSeconds: 10,
       maxPilots: 4,
       maxPerCycle: 4,
@@ -76,7 +81,7 @@ echo 'PILOTAGE-RESULT {"code":"ok","exit":0}'
     const given = { config: this.config(options.config), wrapper: this.wrapper(), killAt, killCount };
     const child = spawn(process.execPath, [script, JSON.stringify(given)], {
       stdio: ['ignore', 'pipe', 'inherit'],
-      env: { PATH: process.env.PATH!, PILOTAGE_LOG: 'error' },
+      env: { PATH: process.env.PATH!, NODE_COMPILE_CACHE: compileCache, PILOTAGE_LOG: 'error' },
     });
     child.stdout.resume();
     this.#running.add(child);

@@ -10,6 +10,6 @@ export async function waitUntil<T>(
     const value = await probe();
     if (value !== false && value !== undefined) return value;
     if (performance.now() > end) throw new Error(`still not so after ${deadlineMs} ms: ${String(probe)}`);
-    await pause(20);
+    await pause(40);
   }
 }
