@@ -40,11 +40,9 @@ export async function readServerFiles(config: ServerConfig): Promise<ServerFiles
     });
   }
   const authorityPem = await readTextBounded(pilotAuthority.certificateFile);
-  const authority = openAuthority(
-    authorityPem,
-    await readKeyFile(pilotAuthority.keyFile),
-    pilotAuthority.certificateFile,
-  );
+  const authorityKeyPem = await readKeyFile(pilotAuthority.keyFile);
+  readPrivateKey(authorityKeyPem, `${pilotAuthority.keyFile} (pilotAuthority.keyFile)`);
+  const authority = openAuthority(authorityPem, authorityKeyPem, pilotAuthority.certificateFile);
   return {
     tls: serverTlsOptions({ certificatePem, keyPem }),
     trust: withPilotAuthority(await loadTrust(config.trustFile), authority, pilotAuthority.certificateFile),

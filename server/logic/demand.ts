@@ -6,8 +6,10 @@ import { inTransaction, toMs } from './context.ts';
 import type { ServerContext } from './context.ts';
 import { requireQueueFor } from './require-queue.ts';
 
-/** Causes that a site has to answer for. */
-const siteCauses = causeCodes.filter(code => causeTable[code].owner === 'site');
+/** Causes that a site has to answer for; handing back in good order is none. */
+const siteCauses = causeCodes.filter(
+  code => causeTable[code].owner === 'site' && causeTable[code].countsAsTry,
+);
 
 /**
  * How many pilots a queue can use now, and how its last pilots fared. The numbers are of one moment.

@@ -27,12 +27,18 @@ export async function expireLeases(context: ServerContext): Promise<{ attemptsLo
   const requeued = new Set<string>();
   let attemptsLost = 0;
   for (const ids of turn) {
-    const queue = await inTransaction(context, (trx, moment) =>
-      loseAttempt(context, trx, ids, moment, { outcome: 'lost', actor: 'server', onlyIfOverdue: true }),
-    );
-    attemptsLost += 1;
-    context.log.warn({ attemptId: ids.attempt_id, jobId: ids.job_id, requeued: queue }, 'attempt lost');
-    if (queue !== undefined) requeued.add(queue);
+    const log = context.log.child({ attemptId: ids.attempt_id, jobId: ids.job_id });
+    try {
+      const queue = await inTransaction(context, (trx, moment) =>
+        loseAttempt(context, trx, ids, moment, { outcome: 'lost', actor: 'server', onlyIfOverdue: true }),
+      );
+      attemptsLost += 1;
+      log.warn({ requeued: queue }, 'attempt lost');
+      if (queue !== undefined) requeued.add(queue);
+    } catch (error) {
+      // One attempt that cannot be ended must not keep the others from it.
+      log.error({ err: error }, 'attempt could not be ended');
+    }
   }
   const more = await inTransaction(context, (trx, moment) =>
     losePilots(context, trx, moment, { limit: BATCH }),

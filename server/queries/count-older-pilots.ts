@@ -13,5 +13,5 @@ export async function countOlderPilots(
     .where('state', '=', 'working')
     .where('pilot_id', '<', pilot.pilot_id)
     .executeTakeFirstOrThrow();
-  return Number(row.older);
+  return row.older;
 }

@@ -14,5 +14,5 @@ export async function countPilots(
         and valid_until_ms >= ${sql.lit(atMs)})`.as('open_now'),
     ])
     .executeTakeFirstOrThrow();
-  return { working: Number(row.working), open: Number(row.open_now) };
+  return { working: row.working, open: row.open_now };
 }

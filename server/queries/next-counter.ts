@@ -13,5 +13,5 @@ export async function nextCounter(db: Executor, name: string): Promise<number> {
     .select('next_value')
     .where('name', '=', name)
     .executeTakeFirstOrThrow();
-  return Number(row.next_value) - 1;
+  return row.next_value - 1;
 }

@@ -14,7 +14,7 @@ export interface DemandRow {
 }
 
 /** A queue's numbers in one statement, so that they are of one moment and add up. */
-export async function readDemand(
+export function readDemand(
   db: Executor,
   queue: string,
   siteCauses: readonly string[],
@@ -25,7 +25,7 @@ export async function readDemand(
   const since = sql.lit(sinceMs);
   const causes = sql.join(siteCauses.map(cause => sql`${cause}`));
   const number = (statement: ReturnType<typeof sql>) => sql<number>`(${statement})`;
-  const row = await db
+  return db
     .selectNoFrom([
       number(sql`select count(*) from job where queue = ${queue} and state = 'activated'`).as('activated'),
       number(
@@ -56,7 +56,4 @@ export async function readDemand(
       ).as('jobs_failed_by_site'),
     ])
     .executeTakeFirstOrThrow();
-  return Object.fromEntries(
-    Object.entries(row).map(([key, value]) => [key, Number(value)]),
-  ) as unknown as DemandRow;
 }

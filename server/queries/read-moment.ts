@@ -17,5 +17,5 @@ export async function readMoment(db: Executor, nowMs: RawBuilder<number>): Promi
     .select(['incarnation', 'alive_ms', nowMs.as('at_ms')])
     .where('id', '=', 1)
     .executeTakeFirstOrThrow();
-  return { atMs: Number(row.at_ms), incarnation: row.incarnation, aliveMs: Number(row.alive_ms) };
+  return { atMs: row.at_ms, incarnation: row.incarnation, aliveMs: row.alive_ms };
 }

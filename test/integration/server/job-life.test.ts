@@ -51,13 +51,13 @@ describe('the life of a job over real TLS', () => {
     assert.equal(lease?.attemptNumber, 1);
     relay.loseNextReply();
     const done = await pilot.call('complete', {
-      params: { attemptId: lease!.attemptId },
-      body: completion(lease!),
+      params: { attemptId: lease.attemptId },
+      body: completion(lease),
     });
     assert.deepEqual([done.accepted, done.jobState], [true, 'finished']);
     assert.equal(relay.lost(), 5);
-    const shown = await alice.call('showJob', { params: { jobId: lease!.jobId } });
-    assert.deepEqual([shown.attempts.length, shown.job.acceptedAttemptId], [1, lease!.attemptId]);
+    const shown = await alice.call('showJob', { params: { jobId: lease.jobId } });
+    assert.deepEqual([shown.attempts.length, shown.job.acceptedAttemptId], [1, lease.attemptId]);
     const demand = await factory.call('demand', { params: { queue: 'q1' } });
     assert.deepEqual([demand.pilotsIdle, demand.submissionsOpen], [1, 1]);
   });

@@ -27,7 +27,10 @@ export async function startLossyRelay(
     }
     client.pipe(server);
     server.on('data', data => {
-      if (!armed) return void client.write(data);
+      if (!armed) {
+        client.write(data);
+        return;
+      }
       armed = false;
       lost += 1;
       client.destroy();

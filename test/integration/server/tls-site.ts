@@ -112,7 +112,7 @@ export async function userOf(dev: DevAuthority, name: string): Promise<Identity>
   return { cert: await readFile(certificateFile, 'utf8'), key: await readFile(keyFile, 'utf8'), dn };
 }
 
-export const pemOf = (key: KeyObject): string => key.export({ type: 'pkcs8', format: 'pem' }).toString();
+export const pemOf = (key: KeyObject): string => key.export({ type: 'pkcs8', format: 'pem' });
 export const csrFor = (privateKey: KeyObject): string =>
   createCsr({ privateKey, subject: [['CN', 'requested']] });
 

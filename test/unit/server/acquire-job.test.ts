@@ -52,7 +52,7 @@ forEachDatabase((_dialect, databaseTest) => {
     assert.equal(first.lease?.attemptNumber, 1);
     assert.deepEqual(await acquire(lab, pilot, {}, 'k1'), first);
     assert.deepEqual((await acquire(lab, pilot, {}, 'k2')).lease, first.lease);
-    await beat(lab, pilot, first.lease!);
+    await beat(lab, pilot, first.lease);
     assert.deepEqual((await acquire(lab, pilot, {}, 'k1')).lease, first.lease);
     const next = await acquire(lab, pilot, {}, 'k3');
     assert.notEqual(next.lease?.jobId, first.lease?.jobId);

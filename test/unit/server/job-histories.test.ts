@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PilotageError } from '../../../lib/errors.ts';
@@ -47,6 +47,7 @@ type Step =
     }
   | { do: 'kill'; which: number }
   | { do: 'expire'; which: number }
+  | { do: 'late'; which: number; who: number }
   | { do: 'silence'; who: number }
   | { do: 'leave'; who: number };
 
@@ -78,9 +79,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('kill'), which: pick }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('expire'), which: pick }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('late'), which: pick, who: pick }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('silence'), who: pick }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('leave'), who: pick }) },
-) as fc.Arbitrary<Step>;
+);
 
 interface World {
   lab: Lab;
@@ -160,6 +162,14 @@ async function run(world: World, one: Step): Promise<void> {
       await expireLeases(lab.context);
       return;
     }
+    case 'late': {
+      const held = nth(world.leases, one.which);
+      if (!held) return;
+      await run(world, { do: 'expire', which: one.which });
+      await run(world, { do: 'acquire', who: one.who, twice: false });
+      await tolerate(complete(lab, held.pilot, held.lease));
+      return;
+    }
     case 'silence': {
       const pilot = nth(world.pilots, one.who);
       if (!pilot) return;
@@ -196,7 +206,7 @@ async function check({ lab, queue, ended }: World): Promise<void> {
     let state: string | null = null;
     for (const { from_state, to_state } of events) {
       assert.equal(from_state, state, 'the history has no gaps');
-      if (from_state !== null) assert.ok(mayBecome(from_state as JobState, to_state as JobState));
+      if (from_state !== null) assert.ok(mayBecome(from_state, to_state as JobState));
       state = to_state;
     }
     assert.equal(job.state, state, 'the state is where the history ends');
