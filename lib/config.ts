@@ -103,26 +103,37 @@ function describeIssue(
   options: { file?: string | undefined; envPrefix: string },
 ) {
   const top = String(issue.path[0] ?? '');
-  const source = sources[top] ?? 'file';
+  const unknownTop = issue.code === 'unrecognized_keys' && issue.path.length === 0 ? issue.keys[0]! : top;
+  const source = sources[unknownTop] ?? 'file';
   const from = source === 'file' ? (options.file ?? 'file') : source;
-  if (issue.code === 'unrecognized_keys' && issue.path.length === 0) {
-    const key = issue.keys[0]!;
+  if (issue.code === 'unrecognized_keys') {
+    const key = [...issue.path, issue.keys[0]!].join('.');
+    const nested = issue.path.length > 0;
     return libError({
       code: 'E_CONFIG_INVALID',
       message: `Unknown setting "${key}".`,
-      where: options.file ?? from,
-      expected: `one of ${known.join(', ')}`,
-      fix: `Did you mean "${nearest(key, known)}"?`,
+      where: from,
+      ...(!nested && { expected: `one of ${known.join(', ')}` }),
+      fix: nested
+        ? `The settings of "${issue.path.join('.')}" are in docs/reference; correct the name or leave it out.`
+        : `Did you mean "${nearest(key, known)}"?`,
+    });
+  }
+  const environment = options.envPrefix + top.replace(/[A-Z]/g, letter => `_${letter}`).toUpperCase();
+  if (source === 'default') {
+    return libError({
+      code: 'E_CONFIG_INVALID',
+      message: `The setting "${issue.path.join('.')}" is needed and nothing gives it.`,
+      where: options.file ?? 'no configuration file was named',
+      expected: issue.message,
+      fix: `Set "${top}" in the file (--config), by a flag, or as ${environment}.`,
     });
   }
   return libError({
     code: 'E_CONFIG_INVALID',
     message: `The setting "${issue.path.join('.')}" is not valid: ${issue.message}.`,
-    where: from,
-    fix:
-      sources[top] === 'default'
-        ? `Set "${top}" in the file, or ${options.envPrefix}${top.toUpperCase()}.`
-        : 'Correct the value.',
+    where: source === 'environment' ? environment : from,
+    fix: 'Correct the value; docs/reference has every setting.',
   });
 }
 

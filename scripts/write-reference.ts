@@ -18,8 +18,8 @@ const components = [
   { folder: 'server', name: 'server', prefix: 'PILOTAGE_SERVER_', schema: ServerConfig },
   { folder: 'autopilot', name: 'autopilot', prefix: 'PILOTAGE_AUTOPILOT_', schema: AutopilotConfig },
   { folder: 'agent', name: 'agent', prefix: 'PILOTAGE_AGENT_', schema: AgentConfig },
-  { folder: 'codecache', name: 'store', prefix: 'PILOTAGE_STORE_', schema: StoreServeConfig },
-  { folder: 'codecache', name: 'cache', prefix: 'PILOTAGE_CACHE_', schema: CacheServeConfig },
+  { folder: 'codecache', name: 'store', prefix: 'PILOTAGE_STORE_SERVE_', schema: StoreServeConfig },
+  { folder: 'codecache', name: 'cache', prefix: 'PILOTAGE_CACHE_SERVE_', schema: CacheServeConfig },
   { folder: 'signing', name: 'release', prefix: 'PILOTAGE_RELEASE_', schema: ReleaseConfig },
 ] as const;
 
