@@ -20,7 +20,12 @@ interface Said {
 async function pilotage(args: string[], until?: RegExp): Promise<Said> {
   const child = spawn(process.execPath, [entry, 'autopilot', ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env.PATH!, NODE_COMPILE_CACHE: compileCache, PILOTAGE_LOG: 'warn' },
+    env: {
+      PATH: process.env.PATH!,
+      NODE_COMPILE_CACHE: compileCache,
+      PILOTAGE_STORE: join(compileCache, 'node-store'),
+      PILOTAGE_LOG: 'warn',
+    },
   });
   const said = { stdout: '', stderr: '' };
   child.stdout.on('data', (part: Buffer) => {

@@ -97,6 +97,19 @@ describe('kill -9 of the autopilot loses and doubles no pilot', { concurrency: 3
     }),
   );
 
+  test('at moments nobody chose', { timeout: 60_000 }, async t => {
+    const delaysMs = Array.from({ length: 5 }, () => Math.round(200 + Math.random() * 900));
+    t.diagnostic(`killed after ${delaysMs.join(', ')} ms`);
+    await survive(async site => {
+      for (const delayMs of delaysMs) {
+        const child = site.start();
+        const killed = once(child, 'exit');
+        setTimeout(() => child.kill('SIGKILL'), delayMs);
+        assert.deepEqual(await killed, [null, 'SIGKILL']);
+      }
+    });
+  });
+
   test('and lost answers of the server on top', { timeout: 60_000 }, () =>
     survive(async site => {
       site.server.loseAnswers.set('POST submissions', 3);
