@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { PilotageError } from '../../../lib/errors.ts';
+import type { PilotageError } from '../../../lib/errors.ts';
 import { actions } from '../../../lib/protocol.ts';
 import type { Action } from '../../../lib/protocol.ts';
 import { silentLog } from '../../../lib/log.ts';
