@@ -1,17 +1,13 @@
-import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { codecacheError } from '../errors.ts';
+import { pinOf } from '../pin.ts';
 
-/** A wrapper travels with every job: it stays small. */
+/** A wrapper travels with every job: it stays small. With the default number of keys it is below 20 kB. */
 export const MAX_WRAPPER_BYTES = 24_000;
 
-/** Directory name of what a node trusts under one pinned root; wrapper and TypeScript client share it. */
-export const pinOf = (rootJson: Uint8Array | string): string =>
-  createHash('sha256').update(rootJson).digest('hex').slice(0, 16);
-
 /**
- * The bootstrap wrapper with its pinned root: a POSIX sh script of at most 20 kB that needs awk, openssl, tar, gzip and
+ * The bootstrap wrapper with its pinned root: a POSIX sh script that needs awk, openssl, tar, gzip and
  * curl or wget.
  *
  * @param options.rootJson a root as published: minified, sorted, printable ASCII.

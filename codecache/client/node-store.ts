@@ -2,8 +2,8 @@ import { lstat, mkdtemp, readFile, readdir, rename, rm, writeFile } from 'node:f
 import { join } from 'node:path';
 import { fromSystemError } from '../../lib/errors.ts';
 import { ensureDirectory, writeFileAtomic } from '../../lib/files.ts';
-import { pinOf } from '../bootstrap/render-wrapper.ts';
 import { codecacheError } from '../errors.ts';
+import { pinOf } from '../pin.ts';
 
 /** The store of one user on one node: public, verified code only. Shared by the wrapper and this client. */
 export interface NodeStore {

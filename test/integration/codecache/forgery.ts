@@ -184,7 +184,7 @@ export async function cases(lab: ReleaseRepositoryLab, tree: Tree, flipsPerFile:
   for (const [kind, path, codes] of kinds) {
     const { length } = tree.get(path)!;
     for (let i = 0; i < flipsPerFile; i += 1) {
-      const offset = i === 0 ? 0 : i === 1 ? length - 1 : randomInt(length);
+      const offset = i < 2 ? randomInt(length) : i === 2 ? 0 : length - 1;
       const name = `one flipped byte in the ${kind} at ${offset}`;
       list.push({
         name,
