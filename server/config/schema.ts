@@ -42,7 +42,11 @@ const Limits = z.strictObject({
     .min(1024)
     .default(64 << 20)
     .describe('Kept of one stream of one attempt, whatever the job says.'),
-  openPerCap: z.int().min(1).default(1000).describe('Submission ids handed out in one call, at most.'),
+  submissionsPerCall: z
+    .int()
+    .min(1)
+    .default(1000)
+    .describe('Submission ids handed out in one call, at most.'),
   returns: z.int().min(1).default(100).describe('Times a job may be handed back before it fails.'),
 });
 

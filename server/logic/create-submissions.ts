@@ -46,7 +46,7 @@ export function createSubmissions(
       const cap = queue.retired ? 0 : queue.max_pilots;
       const count = Math.max(
         0,
-        Math.min(body.count, context.settings.limits.openPerCap, cap - open - working),
+        Math.min(body.count, context.settings.limits.submissionsPerCall, cap - open - working),
       );
       const submissionIds = Array.from({ length: count }, () => newId());
       const { submissions } = reply(submissionIds, moment.incarnation);

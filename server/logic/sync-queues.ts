@@ -20,7 +20,7 @@ export async function syncQueues(trx: Trx, queues: ServerConfig['queues']): Prom
       labels: JSON.stringify(queue.labels),
       retired: 0,
     };
-    await (known.has(queue.name) ? updateQueue(trx, row) : insertQueue(trx, row));
+    if (known.has(queue.name) || !(await insertQueue(trx, row))) await updateQueue(trx, row);
     known.delete(queue.name);
   }
   for (const row of known.values()) await updateQueue(trx, { ...row, retired: 1 });

@@ -1,6 +1,6 @@
-import type { Executor, QueueRow } from '../schema.ts';
+import { insertIfAbsent } from '../../lib/database/insert-if-absent.ts';
+import type { Executor, QueueRow, ServerTables } from '../schema.ts';
 
-/** Adds a queue that is new in the configuration. */
-export async function insertQueue(db: Executor, row: QueueRow): Promise<void> {
-  await db.insertInto('queue').values(row).execute();
-}
+/** Adds a queue that is new in the configuration. @returns false if another server did so first. */
+export const insertQueue = (db: Executor, row: QueueRow): Promise<boolean> =>
+  insertIfAbsent<ServerTables, 'queue'>(db, 'queue', row, ['name']);
