@@ -38,7 +38,7 @@ export class Shutdown {
         if (this.#closing) {
           process.exit(name === 'SIGINT' ? 130 : 143);
         }
-        void this.close(name).then(() => process.exit(endedCode));
+        void this.close(name).then(() => process.exit(process.exitCode ?? endedCode));
       });
     }
     return this;

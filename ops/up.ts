@@ -6,6 +6,7 @@ import { siteCredentials } from './site/credentials.ts';
 import { siteLayout } from './site/layout.ts';
 import type { Progress } from './site/progress.ts';
 import { buildDirectory, publishOwnPilot, releaseContext } from './site/release.ts';
+import { requireNodeTools } from './site/node-tools.ts';
 import { lockSite, openSiteFile } from './site/site-file.ts';
 import { startSite } from './site/start.ts';
 import type { RunningSite } from './site/start.ts';
@@ -24,7 +25,7 @@ export interface UpSite {
  * Starts the site of a directory and keeps it running: parts that end are started again, and the online metadata is
  * signed again every half hour. What `shutdown` closes is registered with it, so a site half started is stopped as well.
  *
- * @throws E_SITE_BUSY; what signing and starting the parts throws.
+ * @throws E_NODE_TOOL, E_SITE_BUSY; what signing and starting the parts throws.
  */
 export async function startUp(options: {
   directory: string;
@@ -32,6 +33,7 @@ export async function startUp(options: {
   shutdown: Shutdown;
 }): Promise<UpSite> {
   const { progress, shutdown } = options;
+  requireNodeTools();
   const site = siteLayout(options.directory);
   await ensureDirectory(site.root, 0o700);
   shutdown.defer('site lock', await lockSite(site));

@@ -14,6 +14,7 @@ import type { JobReport } from '../client/wait.ts';
 import { opsError } from '../errors.ts';
 import { siteCredentials } from '../site/credentials.ts';
 import { siteLayout } from '../site/layout.ts';
+import { requireNodeTools } from '../site/node-tools.ts';
 import type { Progress } from '../site/progress.ts';
 import { buildDirectory, publishOwnPilot } from '../site/release.ts';
 import type { SiteRelease } from '../site/release.ts';
@@ -47,7 +48,7 @@ const pace: SitePace = {
  * what it must be.
  *
  * @param options.keep leaves the directory; otherwise it is removed, unless something was wrong.
- * @throws E_DEMO_FAILED when jobs do not end in time; what starting the parts throws.
+ * @throws E_NODE_TOOL; E_DEMO_FAILED when jobs do not end in time; what starting the parts throws.
  */
 export async function runDemo(options: {
   progress: Progress;
@@ -55,6 +56,7 @@ export async function runDemo(options: {
   signal: AbortSignal;
   deadlineSeconds: number;
 }): Promise<DemoResult> {
+  requireNodeTools();
   const started = performance.now();
   const directory = await mkdtemp(join(tmpdir(), 'pilotage-demo-'));
   const site = siteLayout(directory);
