@@ -77,6 +77,7 @@ export function requireProtocol(protocol: number): void {
   if (protocol >= PROTOCOL_VERSION) return;
   throw wireError('E_PILOT_TOO_OLD', 'This server no longer speaks the protocol of this pilot.', {
     where: 'body.protocol',
+    rule: 'protocol-served',
     expected: `${PROTOCOL_VERSION}`,
     found: `${protocol}`,
     fix: "Promote a newer pilot release on the queue's channel.",

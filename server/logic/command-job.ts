@@ -33,6 +33,7 @@ export async function commandJob(
     if (!job || !attemptId || !activeStates.includes(job.state as JobState)) {
       throw wireError('E_PRECONDITION', `No attempt of this job runs: it is ${job?.state}.`, {
         where: `job ${jobId}`,
+        rule: 'commands-reach-running-attempts',
         fix: 'Commands are for running attempts; a waiting job can be killed.',
       });
     }

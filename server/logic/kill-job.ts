@@ -50,6 +50,7 @@ export async function killLocked(
   if (isFinal(state)) {
     throw wireError('E_JOB_GONE', `The job has ended already: it is ${state}.`, {
       where: `job ${jobId}`,
+      rule: 'job-transitions',
       fix: 'Nothing is left to kill.',
     });
   }

@@ -59,6 +59,7 @@ export async function once<Reply>(
 const conflict = (key: string) =>
   wireError('E_IDEMPOTENCY_CONFLICT', 'This idempotency key was used for another request.', {
     where: IDEMPOTENCY_HEADER,
+    rule: 'one-key-one-request',
     found: key,
     fix: 'Make a new key for each new request, and keep it for repeats of the same one.',
   });

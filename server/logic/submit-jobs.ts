@@ -97,6 +97,7 @@ function checkQueue(definition: JobDefinition, queue: QueueRow | undefined, wher
   if (!queue || queue.retired || queue.vo !== definition.vo) {
     throw wireError('E_NOT_FOUND', `The VO ${definition.vo} has no queue of this name.`, {
       where,
+      rule: 'vo-isolation',
       found: definition.queue,
       fix: 'Name one of its queues.',
     });
@@ -114,6 +115,7 @@ function checkQueue(definition: JobDefinition, queue: QueueRow | undefined, wher
 const idTaken = (jobId: string) =>
   wireError('E_IDEMPOTENCY_CONFLICT', 'This job id is taken by another job.', {
     where: 'jobs[].jobId',
+    rule: 'one-id-one-job',
     found: jobId,
     fix: 'Mint a new id for each new job.',
   });
