@@ -24,7 +24,9 @@ test('docs/reference/errors.md has every code of the product, and no other', () 
   ];
   const inCode = new Set(
     sources.flatMap(path =>
-      [...read(path).matchAll(/(?<=(?<!startsWith\()['\s=])E_[A-Z0-9]+(?:_[A-Z0-9]+)*(?=['\s])/g)].map(([code]) => code),
+      [...read(path).matchAll(/(?<=(?<!startsWith\()['\s=])E_[A-Z0-9]+(?:_[A-Z0-9]+)*(?=['\s])/g)].map(
+        ([code]) => code,
+      ),
     ),
   );
   for (const code of Object.keys(errorTable)) inCode.add(code);

@@ -41,12 +41,8 @@ forEachDatabase((_dialect, databaseTest) => {
         .orderBy('name')
         .execute();
       assert.deepEqual(
-        rows.map(row => [row.name, row.max_pilots, row.retired]).sort(),
-        [
-          ['Q1', 3, 0],
-          ['q1', 7, 0],
-          ['q2', 1, 1],
-        ].sort(),
+        rows.map(row => `${row.name} ${row.max_pilots} ${row.retired}`).toSorted((a, b) => (a < b ? -1 : 1)),
+        ['Q1 3 0', 'q1 7 0', 'q2 1 1'],
       );
       assert.deepEqual(await opened.db.selectFrom('service').selectAll().executeTakeFirst(), before);
       await assert.rejects(prepareDatabase(opened, config({ instance: 'other' }), silentLog), {
