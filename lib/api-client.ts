@@ -76,7 +76,7 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
         ...(key !== undefined && { [IDEMPOTENCY_HEADER]: key }),
       },
       body: route.method === 'POST' ? JSON.stringify(input.body ?? {}) : null,
-      deadlineMs: (input.timeoutSeconds ?? options.timeoutSeconds ?? 30) * 1000,
+      deadlineMs: Math.ceil((input.timeoutSeconds ?? options.timeoutSeconds ?? 30) * 1000),
       signal: input.signal,
     });
     const value = parseJson(response.text);
@@ -100,10 +100,14 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
       const patienceMs = (input.patienceSeconds ?? 30) * 1000;
       const started = clock.monotonic();
       let internalRepeats = 0;
+      // The call's own place in the list: other calls that fail at the same time must not make it skip a server.
+      let server = preferred;
       for (let attempt = 0; ; attempt += 1) {
-        const base = options.servers[preferred % options.servers.length]!;
+        const base = options.servers[server]!;
         try {
-          return (await once(route, base, input, key)) as ReplyBody<typeof name>;
+          const reply = (await once(route, base, input, key)) as ReplyBody<typeof name>;
+          preferred = server;
+          return reply;
         } catch (error) {
           if (!(error instanceof PilotageError)) throw error;
           const action = clientAction(error);
@@ -112,7 +116,7 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
             action === 'repeat elsewhere after Retry-After' ||
             (action === 'repeat elsewhere once' && internalRepeats <= 1);
           if (!mayRepeat) throw error;
-          preferred = (preferred + 1) % options.servers.length;
+          server = (server + 1) % options.servers.length;
           const triedAll = attempt + 1 >= options.servers.length;
           const waitMs = triedAll ? backoffMs(error, attempt + 1 - options.servers.length) : 0;
           if (triedAll && clock.monotonic() - started + waitMs > patienceMs) throw error;
@@ -133,12 +137,11 @@ export function clientAction(error: PilotageError): ClientAction {
     : 'fix the request';
 }
 
+/** Growing pauses, spread so that many clients do not come back at once; never before the time the server asked for. */
 function backoffMs(error: PilotageError, round: number): number {
-  const base =
-    error.retryAfterSeconds !== undefined
-      ? error.retryAfterSeconds * 1000
-      : Math.min(250 * 2 ** round, 10_000);
-  return base * (0.75 + Math.random() * 0.5);
+  const pauseMs = Math.min(250 * 2 ** round, 10_000) * (0.75 + Math.random() * 0.5);
+  const askedMs = (error.retryAfterSeconds ?? 0) * 1000;
+  return askedMs === 0 ? pauseMs : Math.max(pauseMs, askedMs * (1 + Math.random() * 0.25));
 }
 
 function fillPath(path: string, params: Record<string, unknown>): string {
