@@ -49,6 +49,13 @@ export function toProblem(error: PilotageError, requestId: string): Problem {
   };
 }
 
+/** What a status means where the code is missing (a front's own page) or not known yet (a newer server's). */
+function codeOfStatus(status: number): WireErrorCode | undefined {
+  if (status === 429) return 'E_TOO_MANY_REQUESTS';
+  if (status === 500) return 'E_INTERNAL';
+  return status === 502 || status === 503 || status === 504 ? 'E_NOT_READY' : undefined;
+}
+
 /** Client side: the same error again. Anything that is not a problem of ours becomes E_PROTOCOL. */
 export function fromProblem(
   status: number,
@@ -61,7 +68,7 @@ export function fromProblem(
     retryAfter !== undefined && /^\d{1,5}$/.test(retryAfter) ? Number(retryAfter) : undefined;
   if (!parsed.success) {
     return new PilotageError({
-      code: status === 503 || status === 502 || status === 504 ? 'E_NOT_READY' : 'E_PROTOCOL',
+      code: codeOfStatus(status) ?? 'E_PROTOCOL',
       message: `The server answered ${status} without an explanation we know.`,
       where,
       expected: PROBLEM_TYPE,
@@ -69,9 +76,9 @@ export function fromProblem(
       ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
     });
   }
-  const { code, detail, expected, found, fix, rule } = parsed.data;
+  const { detail, expected, found, fix, rule } = parsed.data;
   return new PilotageError({
-    code,
+    code: isWireErrorCode(parsed.data.code) ? parsed.data.code : (codeOfStatus(status) ?? parsed.data.code),
     message: detail,
     where: parsed.data.where ?? where,
     ...(expected !== undefined && { expected }),

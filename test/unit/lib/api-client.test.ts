@@ -29,6 +29,8 @@ const refuse = (code: Parameters<typeof wireError>[0], headers: Record<string, s
 const kill = (options: { patienceSeconds?: number; idempotencyKey?: string } = {}) =>
   client.call('killJob', { params: { jobId: killed.jobId }, body: {}, ...options });
 
+const urls = () => servers.map(server => `http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+
 before(async () => {
   for (const index of [0, 1]) {
     const server = createServer((request, response) => {
@@ -46,7 +48,7 @@ after(() => servers.forEach(server => server.close()));
 beforeEach(async t => {
   seen.length = 0;
   client = createApiClient({
-    servers: servers.map(server => `http://127.0.0.1:${(server.address() as AddressInfo).port}`),
+    servers: urls(),
     tls: { ca: '' },
     timeoutSeconds: 5,
   });
@@ -104,6 +106,57 @@ test('Retry-After is waited out when every server refuses for now', async () => 
   handlers[1] = busyTwice;
   await kill();
   assert.equal(calls, 3);
+});
+
+test('Retry-After is never cut short, and one of zero is no licence to hammer', async () => {
+  for (const [seconds, leastMs] of [
+    ['1', 1000],
+    ['0', 180],
+  ] as const) {
+    const times: number[] = [];
+    const busyTwice: Handler = (request, response) => {
+      times.push(performance.now());
+      const handler =
+        times.length <= 2 ? refuse('E_OVERLOADED', { 'retry-after': seconds }) : answer(200, killed);
+      handler(request, response);
+    };
+    handlers[0] = busyTwice;
+    handlers[1] = busyTwice;
+    for (let round = 0; round < (seconds === '1' ? 2 : 1); round += 1) {
+      times.length = 0;
+      await kill();
+      const waitedMs = times[2]! - times[1]!;
+      assert.ok(waitedMs >= leastMs, `Retry-After ${seconds}: asked again after ${waitedMs} ms`);
+    }
+  }
+});
+
+test('calls that fail at the same time do not make each other skip the healthy server', async () => {
+  const waiting: (() => void)[] = [];
+  handlers[0] = (request, response) => {
+    waiting.push(() => refuse('E_NOT_READY')(request, response));
+    if (waiting.length === 4) waiting.forEach(refuseNow => refuseNow());
+  };
+  handlers[1] = answer(200, killed);
+  const replies = await Promise.all([1, 2, 3, 4].map(() => kill({ patienceSeconds: 0 })));
+  assert.equal(replies.length, 4);
+  assert.equal(seen.filter(({ server }) => server === 1).length, 4);
+});
+
+test("a front's own 429 and 500, and codes of a newer server, are repeated as their status says", async () => {
+  for (const first of [
+    answer(429, 'slow down', { 'retry-after': '1' }),
+    answer(500, 'oops'),
+    answer(503, { type: 'about:blank', title: 'x', status: 503, detail: 'x', code: 'E_NEW_IN_VERSION_NINE' }),
+  ]) {
+    seen.length = 0;
+    handlers[0] = first;
+    handlers[1] = answer(200, killed);
+    await kill();
+    assert.equal(seen.filter(({ server }) => server === 0).length, 1);
+    await client.close();
+    client = createApiClient({ servers: urls(), tls: { ca: '' }, timeoutSeconds: 5 });
+  }
 });
 
 test('patience of zero tries each server once', async () => {
