@@ -31,12 +31,12 @@ function ids(b, i,r){for(i=1;i<=N[b];i++)r=r (i>1?",":"") hex(V[b i]);return r}
 function thr(p){if(num(p)+0<1)bad(p);return V[p]}
 function cmp(a,b, i,n,u,v){n=split(a,u,/[.+-]/);i=split(b,v,/[.+-]/);if(i>n)n=i;for(i=1;i<=n;i++){if(u[i]+0!=v[i]+0)return u[i]+0<v[i]+0?-1:1}return 0}
 BEGIN{D="signed|";RS="\"";H="0123456789abcdef";meta=m~/^(root|timestamp|snapshot|targets|role)$/}
-{if(!q){st($0);if(o)printf "%s",d?$0:substr($0,1,length($0)-1)>sf;else if(meta&&d==2&&P[2]==D&&$0~/:\{$/){o=1;printf "{">sf}}
+{if(!q){st($0);if(o)printf "%s",d?$0:substr($0,1,length($0)-1)>sf;else if(meta&&d==2&&P[2]==D&&$0==":{"){o=1;printf "{">sf}}
 else{s=$0;while(match(s,/\\+$/)&&RLENGTH%2){if((getline)<=0)bad("structure");s=s "\"" $0}
 if(Y[d]=="{"&&K[d]==""){if(s==""||s~/\|/)bad("key");K[d]=s;if(meta&&d==1&&s!=(++top==1?"signatures":top==2?"signed":""))bad("structure")}else val(s)
 if(o){gsub(/\\n/,"\n",s);printf "\"%s\"",s>sf}}
 q=!q}
-END{if(X)exit;if(d||!C[""])bad("structure")
+END{if(X)exit;if(d||!C[""]||meta&&!o)bad("structure")
 if(meta){out("t",V[D "_type"]);out("v",num(D "version"));e=V[D "expires"]
 if(e!~/^[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9]Z$/)bad("expires");gsub(/[^0-9]/,"",e);out("e",e)
 for(i=1;i<=N["signatures|"];i++){k=hex(V["signatures|" i "|keyid"]);if(k in Z)bad("signatures");Z[k]=1;r=r " " k ":" oct(V["signatures|" i "|sig"])}out("sg",r)}
