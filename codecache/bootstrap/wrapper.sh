@@ -145,8 +145,8 @@ nroot(){
 	case $code in 200) move "$W/got" "$W/next" ;; 404 | 403) rcode=404 ;; long) form "$rf" 'longer than 1 MiB' ;; *) gone "$rf" ;; esac
 }
 trust(){ # the newest root this node has verified, else the pinned one
-	mkdir -p "$W/root" "$W/targets"
-	rm -f "$W"/root/*
+	rm -rf "$W/root" "$W/targets"
+	mkdir "$W/root" "$W/targets"
 	parse "$M/root.json" root 2>/dev/null && [ "$t" = root ] || {
 		echo "$ROOT" | openssl base64 -d | gzip -dc >"$W/pin"
 		parse "$W/pin" root || no E_BOOTSTRAP wrapper.sh "$bad"

@@ -91,3 +91,40 @@ test('a timestamp of that kind does not pass with the signature of the one befor
   current = new Map(tree).set('metadata/timestamp.json', spaced({ signatures, signed }));
   assert.equal((await runWrapper(options)).result.code, 'E_TUF_FORMAT');
 });
+
+test('keys of a root that was refused are gone at the next try', async t => {
+  // A root may list keys of a kind the wrapper does not check with; such a key must stay without a file.
+  const evil = ownKey();
+  const otherKind = 'ed'.repeat(32);
+  const { signed } = JSON.parse(lab.rootJson.toString()) as { signed: Signed };
+  signed.keys[otherKind] = {
+    keytype: 'ed25519',
+    scheme: 'ed25519',
+    keyval: { public: '00'.repeat(32) },
+  };
+  signed.roles.timestamp = { keyids: [otherKind], threshold: 1 };
+  const signatures = [];
+  for (const name of ['root-1', 'root-2']) {
+    const signer = await lab.keys.signer(name);
+    const sig = (await signer.sign(canonicalBytes(signed))).toString('hex');
+    signatures.push({ keyid: signer.keyId, sig });
+  }
+  const rootJson = stableJson({ signatures, signed });
+  const next = structuredClone(signed);
+  next.version += 1;
+  next.keys[otherKind] = evil.parts;
+  const timestamp = newest(tree, 'timestamp').signed;
+  timestamp.version += 1;
+  const forged = new Map(tree);
+  forged.set(
+    'metadata/timestamp.json',
+    stableJson({ signatures: [evil.signed(timestamp, otherKind)], signed: timestamp }),
+  );
+  const liar = await serveTree(t, () =>
+    new Map(forged).set('metadata/2.root.json', stableJson({ signatures, signed: next })),
+  );
+  const accomplice = await serveTree(t, () => forged);
+  const run = await runWrapper({ ...(await box(t, [liar.url, accomplice.url])), rootJson });
+  assert.equal(run.exit, 3, run.stderr);
+  assert.match(run.stderr, new RegExp(`E_TUF_SIGNATURE ${accomplice.url}/metadata/timestamp`));
+});
