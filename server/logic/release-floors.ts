@@ -2,9 +2,10 @@ import type { Clock } from '../../lib/clock.ts';
 import { readFileBounded } from '../../lib/files.ts';
 import type { Logger } from '../../lib/log.ts';
 import type { Floors } from '../../lib/protocol.ts';
+import { directoryReader, readReleaseMetadata } from '../../signing/release/read-public.ts';
 import { verifyMetadata } from '../../signing/release/verify-metadata.ts';
 import type { ServerConfig } from '../config/schema.ts';
-import { directoryReader, readReleaseMetadata, urlReader } from './release-store.ts';
+import { urlReader } from './release-store.ts';
 
 /** Where floors of signed metadata come from. */
 export interface FloorSource {
@@ -39,7 +40,7 @@ export async function watchFloors(
   let closed = false;
   const refresh = async () => {
     try {
-      const bytes = await readReleaseMetadata(read, trustedRoot);
+      const bytes = await readReleaseMetadata(read, { where, trustedRoot });
       const verified = verifyMetadata(bytes, { nowMs: clock.now(), where, floors });
       floors = verified.floors;
       expiresMs = Math.min(...Object.values(verified.expiresMs));

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { PilotageError, libError } from '../../lib/errors.ts';
 import { readFileBounded } from '../../lib/files.ts';
 import {
   channels,
@@ -11,31 +12,48 @@ import {
 import { MAX_METADATA_BYTES, parseMetadata } from './role-metadata.ts';
 import type { MetadataBytes } from './verify-metadata.ts';
 
+/** Reads a file of the public layout by its path there, at most `MAX_METADATA_BYTES`; null where there is none. */
+export type StoreReader = (path: string) => Promise<Uint8Array | null>;
+
 const MAX_ROOTS = 1024;
 
+/** From a directory on this machine. */
+export const directoryReader =
+  (directory: string): StoreReader =>
+  async path => {
+    try {
+      return await readFileBounded(join(directory, path), MAX_METADATA_BYTES);
+    } catch (error) {
+      if (error instanceof PilotageError && error.code === 'E_FILE_MISSING') return null;
+      throw error;
+    }
+  };
+
 /**
- * Gathers from a public directory what {@link verifyMetadata} needs; judges nothing.
+ * Gathers from a public layout what {@link verifyMetadata} needs; judges nothing.
  *
- * @param trustedRoot where to start; without it the directory's own first root, which proves nothing by itself.
- * @throws E_FILE_MISSING, E_TUF_FORMAT.
+ * @param options.where the directory or base URL that `read` reads, for messages.
+ * @param options.trustedRoot where to start; without it the layout's own first root, which proves nothing by itself.
+ * @throws E_FILE_MISSING, E_TUF_FORMAT; whatever `read` throws.
  */
-export async function readPublicDirectory(
-  directory: string,
-  trustedRoot?: Uint8Array,
+export async function readReleaseMetadata(
+  read: StoreReader,
+  options: { where: string; trustedRoot?: Uint8Array | undefined },
 ): Promise<MetadataBytes> {
-  const metadata = (name: string) => readFileBounded(join(directory, 'metadata', name), MAX_METADATA_BYTES);
-  const roots: Uint8Array[] = [trustedRoot ?? (await metadata('1.root.json'))];
-  let version = parseMetadata('root', roots[0]!, 'root.json').signed.version;
+  const need = async (path: string) => (await read(path)) ?? missing(`${options.where}/${path}`);
+  const metadata = (role: string, version: number) => need(`metadata/${metadataName(role, version)}`);
+  const roots = [options.trustedRoot ?? (await metadata('root', 1))];
+  let { version } = parseMetadata('root', roots[0]!, 'root.json').signed;
   while (roots.length < MAX_ROOTS) {
-    const next = await orMissing(metadata(metadataName('root', (version += 1))));
-    if (next === null) break;
+    const next = await read(`metadata/${metadataName('root', (version += 1))}`);
+    if (!next) break;
     roots.push(next);
   }
-  const timestamp = await metadata('timestamp.json');
-  const snapshotVersion = parseMetadata('timestamp', timestamp, 'timestamp.json').signed.snapshotMeta.version;
-  const snapshot = await metadata(metadataName('snapshot', snapshotVersion));
-  const { meta } = parseMetadata('snapshot', snapshot, 'snapshot').signed;
-  const role = (name: string) => metadata(metadataName(name, meta[`${name}.json`]?.version ?? 0));
+  const timestamp = await metadata('timestamp', 0);
+  const { snapshotMeta } = parseMetadata('timestamp', timestamp, 'timestamp.json').signed;
+  const snapshot = await metadata('snapshot', snapshotMeta.version);
+  const { meta } = parseMetadata('snapshot', snapshot, 'snapshot.json').signed;
+  const role = (name: string) => metadata(name, meta[`${name}.json`]?.version ?? 0);
   const roles: Record<string, Uint8Array> = {};
   const files: Record<string, Uint8Array> = {};
   const wanted = new Set<string>([...channels.map(channelTarget), QUEUES_TARGET]);
@@ -44,18 +62,21 @@ export async function readPublicDirectory(
     const { targets } = parseMetadata('targets', bytes, `${name}.json`).signed;
     for (const [path, target] of Object.entries(targets)) {
       if (!wanted.has(path)) continue;
-      const location = join(directory, 'targets', hashedTargetPath(path, target.hashes.sha256 ?? ''));
-      files[path] = await readFileBounded(location, MAX_METADATA_BYTES);
+      files[path] = await need(`targets/${hashedTargetPath(path, target.hashes.sha256 ?? '')}`);
     }
   }
   return { roots, timestamp, snapshot, targets: await role('targets'), roles, files };
 }
 
-async function orMissing<T>(promise: Promise<T>): Promise<T | null> {
-  try {
-    return await promise;
-  } catch (error) {
-    if ((error as { code?: string }).code === 'E_FILE_MISSING') return null;
-    throw error;
-  }
+/** As {@link readReleaseMetadata} from a directory on this machine. */
+export const readPublicDirectory = (directory: string, trustedRoot?: Uint8Array): Promise<MetadataBytes> =>
+  readReleaseMetadata(directoryReader(directory), { where: directory, trustedRoot });
+
+function missing(where: string): never {
+  throw libError({
+    code: 'E_FILE_MISSING',
+    message: 'The signed metadata names a file that is not there.',
+    where,
+    fix: 'Check that this is the public directory or base URL of a published code store.',
+  });
 }

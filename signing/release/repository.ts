@@ -18,6 +18,7 @@ import {
 } from './layout.ts';
 import { withRepositoryLock } from './repository-lock.ts';
 import { MAX_METADATA_BYTES, parseMetadata } from './role-metadata.ts';
+import { verifyDelegate, type AnyMetadata } from './verify-delegate.ts';
 
 /** What every release function is given. */
 export interface ReleaseContext {
@@ -93,17 +94,17 @@ export async function openRepository(context: ReleaseContext): Promise<Repositor
   const published = await readPublished(files);
   const versions = await newestVersions(files, published);
   const root = await readRole(files, 'root', versions);
-  verifyBy(root.metadata, 'root', root.metadata, files);
+  verifyOwn(root.metadata, 'root', root.metadata, files);
   if (published) {
-    verifyBy(root.metadata, 'timestamp', published.timestamp, files);
-    verifyBy(root.metadata, 'snapshot', published.snapshot, files);
+    verifyOwn(root.metadata, 'timestamp', published.timestamp, files);
+    verifyOwn(root.metadata, 'snapshot', published.snapshot, files);
   }
   const targets = await readRole(files, 'targets', versions);
-  verifyBy(root.metadata, 'targets', targets.metadata, files);
+  verifyOwn(root.metadata, 'targets', targets.metadata, files);
   const roles: Partial<Record<DelegatedRole, RoleFile>> = {};
   for (const role of delegatedRoles) {
     const file = await readRole(files, role, versions);
-    verifyBy(targets.metadata, role, file.metadata, files);
+    verifyOwn(targets.metadata, role, file.metadata, files);
     roles[role] = file;
   }
   return {
@@ -265,22 +266,15 @@ async function readRole(files: Layout, role: Role, versions: Versions): Promise<
   return { metadata, bytes, staged: newest.staged } as RoleFile;
 }
 
-function verifyBy(
+const verifyOwn = (
   delegator: Metadata<Root> | Metadata<Targets>,
   role: Role,
-  metadata: Metadata<Root> | Metadata<Targets> | Metadata<Snapshot> | Metadata<Timestamp>,
+  metadata: AnyMetadata,
   files: Layout,
-): void {
-  try {
-    delegator.verifyDelegate(role, metadata);
-  } catch (error) {
-    throw signingError({
-      code: 'E_TUF_SIGNATURE',
-      message: `The repository's own metadata is not signed as it must be: ${(error as Error).message}.`,
-      where: join(files.metadataDirectory, metadataName(role, metadata.signed.version)),
-      rule: 'a role is amended only when its present version is properly signed',
-      fix: 'Restore the repository from a mirror or backup.',
-      cause: error,
-    });
-  }
-}
+): void =>
+  verifyDelegate(delegator, role, metadata, {
+    message: "The repository's own metadata is not signed as it must be",
+    where: join(files.metadataDirectory, metadataName(role, metadata.signed.version)),
+    rule: 'a role is amended only when its present version is properly signed',
+    fix: 'Restore the repository from a mirror or backup.',
+  });

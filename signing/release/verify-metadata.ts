@@ -1,9 +1,10 @@
-import type { Metadata, Root, Snapshot, TargetFile, Targets, Timestamp } from '@tufjs/models';
+import type { Metadata, Root, TargetFile, Targets } from '@tufjs/models';
 import { ChannelPointer, QueueChannels, type Floors } from '../../lib/protocol.ts';
 import { signingError, type VerificationErrorCode } from '../errors.ts';
 import { channels, channelTarget, QUEUES_TARGET } from './layout.ts';
 import { parseMetadata, sha256Of } from './role-metadata.ts';
 import { checkTarget } from './target-files.ts';
+import { verifyDelegate, type AnyMetadata } from './verify-delegate.ts';
 
 /** Bytes as they were fetched; nothing in them is trusted but the first root. */
 export interface MetadataBytes {
@@ -192,8 +193,6 @@ export function verifyPointer(
   return pointer;
 }
 
-type AnyMetadata = Metadata<Root> | Metadata<Timestamp> | Metadata<Snapshot> | Metadata<Targets>;
-
 /** The trusted root may be expired; the last one may not (TUF 1.0.31 section 5.3). */
 function verifyRoots(roots: readonly Uint8Array[], at: (name: string) => string): Metadata<Root> {
   let trusted: Metadata<Root> | undefined;
@@ -217,25 +216,18 @@ function verifyRoots(roots: readonly Uint8Array[], at: (name: string) => string)
   });
 }
 
-function delegate(
+const delegate = (
   delegator: Metadata<Root> | Metadata<Targets>,
   role: string,
   metadata: AnyMetadata,
   where: string,
-): void {
-  try {
-    delegator.verifyDelegate(role, metadata);
-  } catch (error) {
-    throw signingError({
-      code: 'E_TUF_SIGNATURE',
-      message: `The role "${role}" is not signed by enough of its keys: ${(error as Error).message}.`,
-      where,
-      rule: `threshold of ${role}`,
-      fix: 'Use another cache; if all caches give this file, tell the release managers.',
-      cause: error,
-    });
-  }
-}
+): void =>
+  verifyDelegate(delegator, role, metadata, {
+    message: `The role "${role}" is not signed by enough of its keys`,
+    where,
+    rule: `threshold of ${role}`,
+    fix: 'Use another cache; if all caches give this file, tell the release managers.',
+  });
 
 function checkMeta(
   meta: { version: number; length?: number; hashes?: Record<string, string> },
