@@ -40,13 +40,9 @@ export async function startUp(options: {
   const { instance, ports } = await openSiteFile(site);
   await ensureDirectory(site.logs);
   const credentials = await siteCredentials({ directory: site.credentials, instance, clock: systemClock });
-  progress.step("publishing this checkout's pilot");
-  const release = await publishOwnPilot({
-    site,
-    clock: systemClock,
-    buildDirectory,
-    onStep: text => progress.live(text),
-  });
+  const release = await progress.run("publishing this checkout's pilot", tell =>
+    publishOwnPilot({ site, clock: systemClock, buildDirectory, onStep: tell }),
+  );
   const at = (port: number) => `127.0.0.1:${port}`;
   const running = await startSite({
     site,
@@ -61,13 +57,13 @@ export async function startUp(options: {
       listen: { store: at(ports.store), cache: at(ports.cache), server: at(ports.server) },
     },
     supervise: true,
-    onStep: name => progress.step(`starting the ${name}`),
-    onExit: (name, reason) => progress.step(`the ${name} ended (${reason}); starting it again`),
+    progress,
+    onExit: (name, reason) => progress.note(`the ${name} ended (${reason}); starting it again`),
   });
   shutdown.defer('site', () => running.stop());
   const timer = setInterval(() => {
     refresh(releaseContext(site, systemClock)).catch((error: unknown) => {
-      progress.step(`signing the timestamp again failed: ${(error as Error).message}`);
+      progress.note(`signing the timestamp again failed: ${(error as Error).message}`);
     });
   }, REFRESH_MS);
   shutdown.defer('refresh timer', () => clearInterval(timer));

@@ -147,8 +147,9 @@ async function main(): Promise<void> {
   const site = siteLayout(directory);
   const instance = 'bench';
   const credentials = await siteCredentials({ directory: site.credentials, instance, clock: systemClock });
-  progress.step('publishing the pilot');
-  const release = await publishOwnPilot({ site, clock: systemClock, buildDirectory });
+  const release = await progress.run('publishing the pilot', tell =>
+    publishOwnPilot({ site, clock: systemClock, buildDirectory, onStep: tell }),
+  );
   const listen = { store: '127.0.0.1:0', cache: '127.0.0.1:0', server: '127.0.0.1:0' };
   const running = await startSite({
     site,
@@ -184,10 +185,9 @@ async function main(): Promise<void> {
   try {
     for (let round = 1; round <= rounds; round += 1) {
       const store = join(directory, `node-store-${round}`);
-      progress.step(`round ${round} of ${rounds}: a node that has nothing`);
-      cold.push(await runPilot(bench, store));
-      progress.step(`round ${round} of ${rounds}: the same node again`);
-      warm.push(await runPilot(bench, store));
+      const title = `round ${round} of ${rounds}: a node that has`;
+      cold.push(await progress.run(`${title} nothing`, () => runPilot(bench, store)));
+      warm.push(await progress.run(`${title} verified code`, () => runPilot(bench, store)));
       await rm(store, { recursive: true });
     }
   } finally {

@@ -66,16 +66,13 @@ export async function runDemo(options: {
   let keep = true;
   try {
     await ensureDirectory(site.logs);
-    progress.step('making a certificate authority for this machine and this run only');
-    const credentials = await siteCredentials({ directory: site.credentials, instance, clock: systemClock });
-    progress.step("building, signing and publishing this checkout's own pilot");
-    const release = await publishOwnPilot({
-      site,
-      clock: systemClock,
-      buildDirectory,
-      onStep: text => progress.live(text),
-    });
-    progress.step(`published pilot ${release.version}, sha256 ${release.sha256.slice(0, 16)}…`);
+    const credentials = await progress.run(
+      'making a certificate authority for this machine and this run',
+      () => siteCredentials({ directory: site.credentials, instance, clock: systemClock }),
+    );
+    const release = await progress.run("building, signing and publishing this checkout's own pilot", tell =>
+      publishOwnPilot({ site, clock: systemClock, buildDirectory, onStep: tell }),
+    );
     const ended: string[] = [];
     running = await startSite({
       site,
@@ -83,7 +80,7 @@ export async function runDemo(options: {
       release,
       instance,
       pace,
-      onStep: name => progress.step(`starting the ${name}`),
+      progress,
       onExit: (name, reason) =>
         ended.push(`${name} ended by itself with ${reason}; its log is ${join(site.logs, `${name}.log`)}`),
     });
@@ -125,8 +122,7 @@ export async function runDemo(options: {
       await autopilot.close();
     }
   } finally {
-    progress.step('stopping the site');
-    await running?.stop();
+    if (running) await progress.run('stopping the site', () => running!.stop());
     if (!keep) await rm(directory, { recursive: true, force: true, maxRetries: 5 });
   }
 }
@@ -140,7 +136,7 @@ async function runWorkload(options: {
   signal: AbortSignal;
   deadlineSeconds: number;
 }): Promise<DemoLine[]> {
-  const { client, progress } = options;
+  const { client } = options;
   const workload = await makeWorkload({
     directory: options.directory,
     vo: VO,
@@ -148,8 +144,7 @@ async function runWorkload(options: {
     outputUrl: `file://${options.outputs}`,
     nodeBinary: process.execPath,
   });
-  progress.step(`submitting ${workload.first.length} jobs`);
-  const reports = await runJobs(options, workload.first);
+  const reports = await runJobs(options, `running ${workload.first.length} jobs`, workload.first);
   const lines = await Promise.all(
     workload.first.map((job, index) => judgeJob(job, reports[index]!, options.release)),
   );
@@ -158,14 +153,14 @@ async function runWorkload(options: {
   await assertNoJobFromInside(client, lines[inside]!);
   const parts = reports.filter(({ job }) => job.name.startsWith('sum-'));
   if (parts.some(({ job }) => job.state !== 'finished')) return lines;
-  progress.step('all partial sums are there: submitting their merge');
   const merge = workload.merge(parts);
-  const [merged] = await runJobs(options, [merge]);
+  const [merged] = await runJobs(options, 'merging the partial sums', [merge]);
   return [...lines, await judgeJob(merge, merged!, options.release)];
 }
 
 async function runJobs(
   options: { client: ApiClient; progress: Progress; signal: AbortSignal; deadlineSeconds: number },
+  title: string,
   jobs: readonly DemoJob[],
 ): Promise<JobReport[]> {
   const { client, progress } = options;
@@ -174,15 +169,16 @@ async function runJobs(
   });
   const jobIds = reply.jobs.map(({ jobId }) => jobId);
   const states = new Map<string, string>();
-  const reports = await waitForJobs(client, jobIds, {
-    deadlineSeconds: options.deadlineSeconds,
-    signal: options.signal,
-    onChange: ({ job }) => {
-      states.set(job.jobId, job.state);
-      progress.live(countStates([...states.values()]));
-    },
-  });
-  progress.done();
+  const reports = await progress.run(title, tell =>
+    waitForJobs(client, jobIds, {
+      deadlineSeconds: options.deadlineSeconds,
+      signal: options.signal,
+      onChange: ({ job }) => {
+        states.set(job.jobId, job.state);
+        tell(countStates([...states.values()]));
+      },
+    }),
+  );
   const late = [...reports.values()].filter(({ job }) => !isFinal(job.state));
   if (late.length > 0) {
     throw failed(

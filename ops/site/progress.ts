@@ -1,33 +1,52 @@
-/** Tells a person what goes on: one line a step on a terminal or in a log; nothing where output is for a machine. */
+import { Listr, ListrLogger, PRESET_TIMER, ProcessOutput } from 'listr2';
+
+/** Tells a person what goes on, on standard error; says nothing where output is for a machine. */
 export interface Progress {
-  step(text: string): void;
-  /** A line that replaces itself on a terminal; elsewhere it is printed only when `text` is new and worth a line. */
-  live(text: string): void;
-  done(): void;
+  /**
+   * Runs one step of a longer piece of work under a title. On a terminal it shows that it is alive and, below the title,
+   * what `tell` said last; elsewhere it is a line at its start and one at its end.
+   */
+  run<T>(title: string, work: (tell: (text: string) => void) => Promise<T>): Promise<T>;
+  /** One line that stays. */
+  note(text: string): void;
 }
 
-export function createProgress(options: { quiet: boolean; stream?: NodeJS.WriteStream }): Progress {
-  const stream = options.stream ?? process.stderr;
-  if (options.quiet) return { step: () => {}, live: () => {}, done: () => {} };
-  const started = performance.now();
-  const terminal = stream.isTTY;
-  let open = false;
-  const clear = () => {
-    if (open) stream.write('\r\u001b[2K');
-    open = false;
-  };
-  const stamp = () => `${((performance.now() - started) / 1000).toFixed(1).padStart(6)} s  `;
+/** For library use without anybody who looks on. */
+export const silentProgress: Progress = { run: (_, work) => work(() => undefined), note: () => undefined };
+
+export function createProgress(options: { quiet: boolean }): Progress {
+  const terminal = process.stderr.isTTY;
+  const logger = () => new ListrLogger({ processOutput: new ProcessOutput(process.stderr, process.stderr) });
   return {
-    step(text) {
-      clear();
-      stream.write(`${stamp()}${text}\n`);
+    async run(title, work) {
+      const results: Awaited<ReturnType<typeof work>>[] = [];
+      const list = new Listr(
+        [
+          {
+            title,
+            task: async (_, task) => {
+              results.push(
+                await work(text => {
+                  if (terminal) task.output = text;
+                }),
+              );
+            },
+          },
+        ],
+        {
+          registerSignalListeners: false,
+          silentRendererCondition: options.quiet,
+          fallbackRendererCondition: !terminal,
+          rendererOptions: { logger: logger(), timer: PRESET_TIMER },
+          fallbackRenderer: 'simple',
+          fallbackRendererOptions: { logger: logger(), timer: PRESET_TIMER },
+        },
+      );
+      await list.run();
+      return results[0]!;
     },
-    live(text) {
-      if (!terminal) return;
-      clear();
-      stream.write(`${stamp()}${text}`.slice(0, (stream.columns || 80) - 1));
-      open = true;
+    note(text) {
+      if (!options.quiet) process.stderr.write(`${text}\n`);
     },
-    done: clear,
   };
 }

@@ -8,6 +8,8 @@ import type { Program } from '../program.ts';
 import { startSupervised } from '../supervised-program.ts';
 import type { SiteCredentials } from './credentials.ts';
 import type { SiteLayout } from './layout.ts';
+import { silentProgress } from './progress.ts';
+import type { Progress } from './progress.ts';
 import type { SiteRelease } from './release.ts';
 
 /** How a one-machine site is to behave; the demo takes it faster than `up`. */
@@ -41,7 +43,7 @@ export const TAMPERED_QUEUE = 'tampered';
 /**
  * Starts store, cache, server and autopilot of a site, each in a process of its own, and writes `client.json`.
  *
- * @param options.onStep told before each start.
+ * @param options.progress shows each start.
  * @param options.onExit told when a program ends by itself.
  * @throws what {@link startProgram} throws; programs already started are stopped first.
  */
@@ -57,7 +59,7 @@ export async function startSite(options: {
   front?: (serverUrl: string) => Promise<string>;
   /** Leave out the autopilot: whoever calls starts pilots by hand. */
   withoutAutopilot?: boolean;
-  onStep?: (step: string) => void;
+  progress?: Progress;
   onExit?: (name: string, reason: string) => void;
 }): Promise<RunningSite> {
   const { site, credentials, release, pace } = options;
@@ -65,23 +67,24 @@ export async function startSite(options: {
   const stop = async () => {
     for (const program of programs.toReversed()) await program.stop(STOP_SECONDS);
   };
-  const start = async (name: string, args: string[], env?: NodeJS.ProcessEnv): Promise<string> => {
-    options.onStep?.(name);
-    const given = {
-      name,
-      args,
-      logFile: join(site.logs, `${name}.log`),
-      ...(env && { env: { ...process.env, ...env } }),
-    };
-    const program = options.supervise
-      ? await startSupervised({ ...given, onRestart: reason => options.onExit?.(name, reason) })
-      : await startProgram({
-          ...given,
-          onExit: (code, signal) => options.onExit?.(name, signal ?? `exit code ${code}`),
-        });
-    programs.push(program);
-    return program.ready.url ?? '';
-  };
+  const progress = options.progress ?? silentProgress;
+  const start = (name: string, args: string[], env?: NodeJS.ProcessEnv): Promise<string> =>
+    progress.run(`starting the ${name}`, async () => {
+      const given = {
+        name,
+        args,
+        logFile: join(site.logs, `${name}.log`),
+        ...(env && { env: { ...process.env, ...env } }),
+      };
+      const program = options.supervise
+        ? await startSupervised({ ...given, onRestart: reason => options.onExit?.(name, reason) })
+        : await startProgram({
+            ...given,
+            onExit: (code, signal) => options.onExit?.(name, signal ?? `exit code ${code}`),
+          });
+      programs.push(program);
+      return program.ready.url ?? '';
+    });
   for (const directory of [site.logs, site.cache, site.server, site.autopilot, site.outputs])
     await ensureDirectory(directory);
   await ensureDirectory(site.nodeStore, 0o700);
