@@ -48,8 +48,8 @@ export async function startProgram(options: ProgramOptions): Promise<Program> {
     if (complaint.length > 20) complaint.shift();
   });
   let stopping = false;
+  child.once('close', () => log.end());
   child.once('exit', (code, signal) => {
-    log.end();
     if (!stopping) options.onExit?.(code, signal);
   });
   try {
