@@ -45,10 +45,15 @@ export function renderWrapper(options: { rootJson: Uint8Array | string }): strin
   return wrapper;
 }
 
-/** Without indentation and comments; the template is for reading. The text inside of quotes has neither. */
+/** Without indentation, comments and blanks around operators; the template is for reading. No text in quotes has them. */
 const compact = (template: string): string =>
-  template
+  `${template
     .split('\n')
-    .map(line => line.replace(/^\t+/, '').replace(/(\(\)\{) #.*$/, '$1'))
-    .filter((line, index) => index === 0 || !line.startsWith('#'))
-    .join('\n');
+    .map(line =>
+      line
+        .replace(/^\t+/, '')
+        .replace(/(\(\)\{) #.*$/, '$1')
+        .replace(/ ?(\|\||&&|;;) ?/g, '$1'),
+    )
+    .filter((line, index) => index === 0 || !/^(#|$)/.test(line))
+    .join('\n')}\n`;

@@ -8,7 +8,7 @@ PIN=@ROOT_PIN@
 set -uf
 umask 077
 lc=${LC_ALL-}
-LC_ALL=C
+export LC_ALL=C
 W= S= cache= child= nc=
 
 # JSON in one pass, strings split at quotes: V[path]=value with | between keys. Metadata must be minified and sorted;
@@ -57,7 +57,7 @@ unlock(){ [ ! -f "$W/held" ] || rm -rf "$S/lock" "$W/held"; }
 fin(){ # code exit cache message
 	[ -z "$W" ] || { unlock; rm -rf "$W"; }
 	m=$4
-	case $m in *[\"\\]*) m='see log' ;; esac
+	case $m in *[\"\\]* | *[!\ -~]*) say "$m" && m='see log' ;; esac
 	printf 'PILOTAGE-RESULT {"code":"%s","exit":%s,"cache":"%s","message":"%s"}\n' "$1" "$2" "$3" "$m"
 	exit "$2"
 }
@@ -87,7 +87,8 @@ get(){ # path maxbytes: body in $W/got, status in $code; bounded in size, connec
 			code=000
 		done <"$W/code"
 	fi
-	case $rc in 0 | 1 | 8) ;; 153) code=long ;; *) code=000 ;; esac
+	case $rc:$code in 153:*) code=long ;; [018]:[1-5][0-9][0-9]) ;; *) code=000 ;; esac
+	case $tool$rc in curl23 | wget3) disk "$W" ;; esac
 	[ -f "$W/got" ] || : >"$W/got"
 }
 need(){ # path maxbytes code-if-longer: as get; anything but 200 ends the attempt
@@ -427,17 +428,15 @@ for x in wget curl; do command -v $x >/dev/null && tool=$x; done
 [ -n "$tool" ] || fin E_NODE_TOOL 2 "" 'this node has no curl, no wget'
 case $(uname -m) in x86_64) arch=linux-x64 ;; aarch64) arch=linux-arm64 ;; *) fin E_ARCH_UNSUPPORTED 2 "" "no runtime for $(uname -m)" ;; esac
 if [ -z "${PILOTAGE_STORE:-}" ]; then
-	x=${UID:-$(id -u)}
-	PILOTAGE_STORE=${TMPDIR:-/tmp}/pilotage-store-$x
+	PILOTAGE_STORE=${TMPDIR:-/tmp}/pilotage-store-$(id -u)
 fi
 S=$PILOTAGE_STORE
 [ -d "$S" ] || mkdir -p "$S" 2>/dev/null
 [ -d "$S" ] && [ ! -L "$S" ] && [ -O "$S" ] && case $(ls -ld "$S") in drwx------*) ;; *) false ;; esac ||
 	fin E_STORE_UNSAFE 2 "" "$PILOTAGE_STORE must be this user's, mode 0700"
 S=$(cd "$S" && pwd)
-W=$S/tmp.$$
+W=$S/tmp.$$.$t0
 M=$S/metadata/$PIN
-rm -rf "$W"
 mkdir -p "$W" "$S/objects" "$S/unpacked" "$M" || fin E_STORE_WRITE 2 '' "$S cannot be written"
 [ -r bootstrap.json ] || fin E_BOOTSTRAP 2 "" 'no bootstrap.json here'
 parse bootstrap.json boot && [ -n "$caches" ] || fin E_BOOTSTRAP 2 "" "bootstrap.json cannot be read: $bad"
@@ -464,7 +463,7 @@ for cache in $caches; do
 		try=
 		[ $rc != 0 ] || break 2
 		code= x=
-		read -r code x m <"$W/err" 2>/dev/null || code=E_BOOTSTRAP m='no reason given'
+		read -r code x m <"$W/err" 2>/dev/null || code=E_STORE_WRITE m="$S cannot be written"
 		case $code:$worst in E_CACHE_UNREACHABLE:?*) ;; *) worst=$code wc=$cache wm=$m ;; esac
 		case $code in E_CLOCK | E_STORE_WRITE | E_BOOTSTRAP) break 2 ;; E_CACHE_UNREACHABLE) break ;; esac
 	done
@@ -488,7 +487,8 @@ while :; do
 done
 x=
 [ ! -f payload.pgid ] || read -r x <payload.pgid
-case $x in '' | 0 | 1 | *[!0-9]*) ;; *) kill -9 "-$x" 2>/dev/null && say "ended the payload $x" ;; esac
+case $x in '' | 0* | 1 | *[!0-9]*) ;; *) kill -9 "-$x" 2>/dev/null && say "ended the payload $x" ;; esac
 if [ $rc = 0 ]; then code=ok m='the pilot ended'; else code=E_AGENT_EXIT m="the pilot ended with $rc"; fi
 [ -z "$worst" ] || m="$m; $worst at $wc"
+echo
 fin $code $rc "$cache" "$m"

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { generateKeyPairSync, sign } from 'node:crypto';
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile, readdir, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { delimiter, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { keyIdOf } from '../../../signing/keys/signer.ts';
@@ -49,7 +52,8 @@ function ownKey() {
   return { keyId: keyIdOf(parts), parts, signed };
 }
 
-const signaturesOf = (bytes: Buffer) => (JSON.parse(bytes.toString()) as { signatures: unknown[] }).signatures;
+const signaturesOf = (bytes: Buffer) =>
+  (JSON.parse(bytes.toString()) as { signatures: unknown[] }).signatures;
 
 /** Valid JSON, but not the one form of which a shell can say what was signed. */
 const spaced = (file: { signatures: unknown[]; signed: Signed }): Buffer =>
@@ -127,4 +131,89 @@ test('keys of a root that was refused are gone at the next try', async t => {
   const run = await runWrapper({ ...(await box(t, [liar.url, accomplice.url])), rootJson });
   assert.equal(run.exit, 3, run.stderr);
   assert.match(run.stderr, new RegExp(`E_TUF_SIGNATURE ${accomplice.url}/metadata/timestamp`));
+});
+
+/** A directory with the tools of this machine by these names, to be a PATH of its own. */
+async function onlyTools(t: TestContext, names: string[]): Promise<string> {
+  const tools = await temporaryDirectory(t);
+  for (const name of names) {
+    for (const directory of (process.env.PATH ?? '').split(delimiter)) {
+      if ((await readFile(join(directory, name)).catch(() => undefined)) === undefined) continue;
+      await symlink(join(directory, name), join(tools, name));
+      break;
+    }
+  }
+  return tools;
+}
+
+/** A program that stands before the one of the same name in PATH and ends by running it. */
+async function shim(t: TestContext, name: string, script: string): Promise<Record<string, string>> {
+  const tools = await temporaryDirectory(t);
+  const real = (await readdir('/usr/bin')).includes(name) ? `/usr/bin/${name}` : `/bin/${name}`;
+  await writeFile(join(tools, name), `#!/bin/sh\n${script.replaceAll('REAL', real)}\n`, { mode: 0o755 });
+  return { PATH: `${tools}:${process.env.PATH}` };
+}
+
+test('a status that is no number does not reach log and result', async t => {
+  const server = createServer(socket => {
+    socket.on('error', () => undefined);
+    socket.once('data', () => socket.end('HTTP/1.1 2\u001b[31m"00\\c OK\r\nContent-Length: 0\r\n\r\n'));
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close());
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const basics = ['sh', 'awk', 'openssl', 'tar', 'gzip', 'rm', 'mv', 'cp', 'ln', 'ls', 'mkdir', 'wc', 'date'];
+  const PATH = await onlyTools(t, [...basics, 'uname', 'find', 'sleep', 'id', 'wget']);
+  const run = await runWrapper({ ...(await box(t, [url])), shell: '/bin/sh', environment: { PATH } });
+  assert.deepEqual([run.exit, run.result.code], [4, 'E_CACHE_UNREACHABLE']);
+  assert.match(run.result.message, /status 000/);
+  assert.match(run.stderr, /^[\n -~]*$/);
+});
+
+test('a full disk is not the fault of the cache', async t => {
+  const origin = await serveTree(t, () => tree);
+  const environment = await shim(t, 'curl', 'exec REAL -q -o /dev/full "$@"');
+  const run = await runWrapper({ ...(await box(t, [origin.url])), environment });
+  assert.deepEqual([run.exit, run.result.code], [2, 'E_STORE_WRITE'], run.stderr);
+});
+
+test('every tool runs in the C locale, and the agent in the one it was given', async t => {
+  const origin = await serveTree(t, () => tree);
+  const environment = await shim(t, 'awk', '[ "${LC_ALL-}" = C ] || exit 9\nexec REAL "$@"');
+  const own = await makeReleaseRepository({
+    directory: await temporaryDirectory(t),
+    pilotFiles: { 'pilot.mjs': 'process.stdout.write(`${process.env.LC_ALL ?? "unset"}\\n`);' },
+  });
+  const ownTree = await readTree(own.publicDirectory);
+  const ownOrigin = await serveTree(t, () => ownTree);
+  assert.equal((await runWrapper({ ...(await box(t, [origin.url])), environment })).exit, 0);
+  const options = { ...(await box(t, [ownOrigin.url])), rootJson: own.rootJson };
+  assert.match((await runWrapper({ ...options, environment })).stdout, /^unset\n/);
+  const german = { ...environment, LC_ALL: 'de_DE' };
+  assert.match((await runWrapper({ ...options, environment: german })).stdout, /^de_DE\n/);
+});
+
+test('the result has a line of its own whatever the agent wrote before it', async t => {
+  const own = await makeReleaseRepository({
+    directory: await temporaryDirectory(t),
+    pilotFiles: { 'pilot.mjs': 'process.stdout.write("cut off");' },
+  });
+  const ownTree = await readTree(own.publicDirectory);
+  const origin = await serveTree(t, () => ownTree);
+  const run = await runWrapper({ ...(await box(t, [origin.url])), rootJson: own.rootJson });
+  assert.match(run.stdout, /^cut off\nPILOTAGE-RESULT /);
+});
+
+test('a wrapper of another process namespace with the same pid keeps its work directory', async t => {
+  const origin = await serveTree(t, () => tree);
+  const options = await box(t, [origin.url]);
+  assert.equal((await runWrapper(options)).exit, 0);
+  const script = 'mkdir "$PILOTAGE_STORE/tmp.$$" && exec sh wrapper.sh';
+  const child = spawn('sh', ['-c', script], {
+    cwd: options.directory,
+    env: { ...process.env, PILOTAGE_STORE: options.store, PILOTAGE_TEST_NODE: process.execPath },
+    stdio: 'ignore',
+  });
+  assert.equal(await new Promise(resolve => child.on('close', resolve)), 0);
+  assert.ok((await readdir(options.store)).includes(`tmp.${child.pid}`));
 });
