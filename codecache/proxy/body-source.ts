@@ -45,6 +45,8 @@ export async function sendSource(
       response.destroy();
       throw new Error(`the stored object ends at byte ${position} of ${source.bytes}`);
     }
+    // Whoever left meanwhile takes no more events: a wait for one would keep the source open for ever.
+    if (response.destroyed) break;
     position += got;
     if (response.write(buffer.subarray(0, got))) continue;
     const closed = new AbortController();
