@@ -34,7 +34,8 @@ export function createCertificateIssuer(authority: Authority, instance: string):
         validSeconds,
         usage: 'client',
       });
-      return issued.chainPem;
+      const leftSeconds = Math.ceil((issued.notAfterMs - Date.now()) / 1000);
+      return { chain: issued.chainPem, validSeconds: Math.min(validSeconds, Math.max(0, leftSeconds)) };
     },
   };
 }

@@ -7,11 +7,14 @@ export interface CredentialIssuer {
    * @throws E_BAD_REQUEST
    */
   read(csr: string): Promise<{ keySha256: string }>;
-  /** @returns PEM chain, leaf first, authority excluded. */
+  /**
+   * @returns PEM chain, leaf first, authority excluded; and for how long it holds from now: less than was asked for where
+   *   the authority itself ends earlier.
+   */
   issue(options: {
     csr: string;
     /** Common name: `pilot <id>` or `payload <id>`. */
     commonName: string;
     validSeconds: number;
-  }): Promise<string>;
+  }): Promise<{ chain: string; validSeconds: number }>;
 }

@@ -13,6 +13,8 @@ import { renewPilotLease } from '../queries/renew-pilot-lease.ts';
 import { updateSubmissionState } from '../queries/update-submission-state.ts';
 import type { QueueRow, SubmissionRow } from '../schema.ts';
 import { requireProtocol } from './acquire-job.ts';
+import { certifiedBefore } from './certify-key.ts';
+import type { Certified } from './certify-key.ts';
 import { toMs } from './context.ts';
 import type { ServerContext, Trx } from './context.ts';
 import { losePilots } from './lose-pilots.ts';
@@ -112,7 +114,9 @@ async function enrolledBefore(
   if (!(await renewPilotLease(trx, pilot.pilot_id, moment.incarnation, leaseUntilMs))) {
     throw gone(submission.submission_id, 'its pilot has ended');
   }
-  return enrolled(context, submission, pilot.pilot_id, pilot.certificate_chain, moment);
+  const [known] = await findCredentials(trx, [keySha256]);
+  if (!known) throw new Error(`pilot ${pilot.pilot_id} has no credential`);
+  return enrolled(context, submission, pilot.pilot_id, certifiedBefore(known, moment), moment);
 }
 
 function requireOpen(submission: SubmissionRow, queue: QueueRow, moment: Moment): void {
@@ -166,7 +170,7 @@ async function enrolNew(
 ): Promise<Enrolled> {
   const { pilotCertificateSeconds, pilotLeaseSeconds } = context.settings;
   const pilotId = newId();
-  const certificateChain = await context.issuer.issue({
+  const { chain: certificateChain, validSeconds } = await context.issuer.issue({
     csr: body.csr,
     commonName: `pilot ${pilotId}`,
     validSeconds: pilotCertificateSeconds,
@@ -196,23 +200,22 @@ async function enrolNew(
     attempt_id: null,
     certificate_chain: certificateChain,
     issued_ms: moment.atMs,
-    expires_ms: moment.atMs + toMs(pilotCertificateSeconds),
+    expires_ms: moment.atMs + toMs(validSeconds),
   });
   await updateSubmissionState(trx, submission.submission_id, 'open', 'enrolled', pilotId);
-  return enrolled(context, submission, pilotId, certificateChain, moment);
+  return enrolled(context, submission, pilotId, { certificateChain, validSeconds }, moment);
 }
 
 const enrolled = (
   { settings, releases }: ServerContext,
   submission: SubmissionRow,
   pilotId: string,
-  certificateChain: string,
+  certified: Certified,
   { incarnation }: Moment,
 ): Enrolled => ({
   pilotId,
   queue: submission.queue,
-  certificateChain,
-  validSeconds: settings.pilotCertificateSeconds,
+  ...certified,
   pilotLeaseSeconds: settings.pilotLeaseSeconds,
   incarnation,
   floors: releases.current(),

@@ -39,6 +39,6 @@ export async function payloadCredential(
       commonName: `payload ${attemptId}`,
     };
     const parts = { csr: body.csr, keySha256, validSeconds };
-    return { certificateChain: await certifyKey(context, trx, holder, parts, moment), validSeconds };
+    return certifyKey(context, trx, holder, parts, moment);
   });
 }

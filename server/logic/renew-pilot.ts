@@ -24,7 +24,7 @@ export async function renewPilot(
       commonName: `pilot ${caller.pilotId}`,
     };
     const parts = { csr: body.csr, keySha256, validSeconds };
-    const certificateChain = await certifyKey(context, trx, holder, parts, moment);
-    return { certificateChain, validSeconds, floors: context.releases.current() };
+    const certified = await certifyKey(context, trx, holder, parts, moment);
+    return { ...certified, floors: context.releases.current() };
   });
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
+import { sql } from 'kysely';
 import { newId } from '../../../lib/ids.ts';
 import { createSubmissions } from '../../../server/logic/create-submissions.ts';
 import { demand } from '../../../server/logic/demand.ts';
@@ -43,7 +44,9 @@ forEachDatabase((_dialect, databaseTest) => {
     assert.equal(first.queue, 'q1');
     const sameKey = await enrolPilot(lab.context, 'k1', enrolBody(submission!, key));
     const newRequest = await enrolPilot(lab.context, 'k2', enrolBody(submission!, key, { node: 'node2' }));
-    assert.deepEqual([sameKey, newRequest], [first, first]);
+    const { validSeconds, ...same } = newRequest;
+    assert.ok(validSeconds <= first.validSeconds && validSeconds > first.validSeconds - 60);
+    assert.deepEqual([sameKey, { ...same, validSeconds: first.validSeconds }], [first, first]);
     await assert.rejects(enrolPilot(lab.context, 'k3', enrolBody(submission!, newKey())), {
       code: 'E_SECRET_USED',
       rule: 'one-time-secret',
@@ -153,6 +156,14 @@ forEachDatabase((_dialect, databaseTest) => {
     await assert.rejects(complete(lab, old, lease), { code: 'E_JOB_GONE' });
   });
 
+  databaseTest('nobody is told that a certificate outlives its authority', async database => {
+    const lab = await openLab(database, { pilotCertificateSeconds: 1_000_000 });
+    const [submission] = await takeSubmissions(lab, 1);
+    const enrolled = await enrolPilot(lab.context, newId(), enrolBody(submission!, newKey()));
+    const endsMs = Date.parse(new X509Certificate(enrolled.certificateChain).validTo);
+    assert.ok(Math.abs(enrolled.validSeconds * 1000 - (endsMs - Date.now())) < 30_000);
+  });
+
   databaseTest('a pilot renews its certificate with a new key, and leaves', async database => {
     const lab = await openLab(database, {
       queues: [{ name: 'q1', vo: 'physics', maxPilots: 1, allowContainment: ['none'] }],
@@ -162,7 +173,13 @@ forEachDatabase((_dialect, databaseTest) => {
     const key = newKey();
     const request = body('renewPilot', { csr: csrFor(key) });
     const first = await renewPilot(lab.context, pilot, newId(), request);
+    await lab.db
+      .updateTable('credential')
+      .set({ expires_ms: sql<number>`expires_ms - 40000000` })
+      .execute();
     const again = await renewPilot(lab.context, pilot, newId(), request);
+    assert.equal(first.validSeconds, 43_200);
+    assert.ok(again.validSeconds <= 3200 && again.validSeconds > 3000, `${again.validSeconds} s are left`);
     assert.equal(again.certificateChain, first.certificateChain);
     await acquireLease(lab, pilot);
     await leavePilot(lab.context, pilot, newId(), body('leavePilot', { reason: 'done', jobsDone: 0 }));
