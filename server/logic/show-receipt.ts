@@ -1,3 +1,4 @@
+import { PilotageError } from '../../lib/errors.ts';
 import { wireError } from '../../lib/problem.ts';
 import type { Receipt } from '../../lib/protocol.ts';
 import type { Caller } from '../policy/caller.ts';
@@ -5,7 +6,19 @@ import { findAttempt } from '../queries/find-attempt.ts';
 import type { ServerContext } from './context.ts';
 import { requireReadableJob } from './visible-job.ts';
 
-/** The receipt an attempt ended with, null while it has none. @throws E_NOT_FOUND, E_NOT_ALLOWED. */
+const noSuchAttempt = (attemptId: string) =>
+  wireError('E_NOT_FOUND', 'There is no such attempt in your VOs.', {
+    where: `attempt ${attemptId}`,
+    rule: 'vo-isolation',
+    fix: 'The job record lists its attempts.',
+  });
+
+/**
+ * The receipt an attempt ended with, null while it has none. An attempt that the caller may not see is not told from one
+ * that does not exist, nor is its job named.
+ *
+ * @throws E_NOT_FOUND, E_NOT_ALLOWED.
+ */
 export async function showReceipt(
   context: ServerContext,
   caller: Caller,
@@ -13,13 +26,11 @@ export async function showReceipt(
 ): Promise<{ receipt: Receipt | null }> {
   const { db } = context.database;
   const attempt = await findAttempt(db, attemptId);
-  if (!attempt) {
-    throw wireError('E_NOT_FOUND', 'There is no such attempt in your VOs.', {
-      where: `attempt ${attemptId}`,
-      rule: 'vo-isolation',
-      fix: 'The job record lists its attempts.',
-    });
+  if (!attempt) throw noSuchAttempt(attemptId);
+  try {
+    await requireReadableJob(db, caller, attempt.job_id);
+  } catch (error) {
+    throw error instanceof PilotageError && error.code === 'E_NOT_FOUND' ? noSuchAttempt(attemptId) : error;
   }
-  await requireReadableJob(db, caller, attempt.job_id);
   return { receipt: attempt.receipt_json === null ? null : (JSON.parse(attempt.receipt_json) as Receipt) };
 }
