@@ -1,3 +1,4 @@
+import { isUniqueViolation } from '../../lib/database/errors.ts';
 import { newId } from '../../lib/ids.ts';
 import { mayBecome } from '../../lib/job-states.ts';
 import type { JobState } from '../../lib/job-states.ts';
@@ -9,9 +10,10 @@ import { findJobsById } from '../queries/find-jobs-by-id.ts';
 import { insertJobEvents } from '../queries/insert-job-events.ts';
 import { insertJobs } from '../queries/insert-jobs.ts';
 import { listQueues } from '../queries/list-queues.ts';
+import type { Moment } from '../queries/read-moment.ts';
 import type { JobRow, QueueRow } from '../schema.ts';
 import { canonicalSha256 } from './canonical-sha256.ts';
-import type { ServerContext } from './context.ts';
+import type { ServerContext, Trx } from './context.ts';
 import { once } from './once.ts';
 import { storableText } from './storable-text.ts';
 
@@ -38,7 +40,7 @@ export async function submitJobs(
     checkDefinition(definition, `jobs[${index}].definition`);
   }
   const request = { caller: caller.name, route: 'submit' as const, key, request: body };
-  const reply = await once(context, request, async (trx, { atMs }) => {
+  const insert = async (trx: Trx, { atMs }: Moment) => {
     const queues = new Map((await listQueues(trx)).map(queue => [queue.name, queue]));
     body.jobs.forEach(({ definition }, index) =>
       checkQueue(definition, queues.get(definition.queue), `jobs[${index}].definition.queue`),
@@ -65,7 +67,15 @@ export async function submitJobs(
         state: (known.get(row.job_id)?.state ?? row.state) as JobState,
       })),
     };
-  });
+  };
+  let reply: { jobs: SubmittedJob[] };
+  try {
+    reply = await once(context, request, insert);
+  } catch (error) {
+    if (!isUniqueViolation(error)) throw error;
+    // Another request with the same job ids was a little faster: now they are known.
+    reply = await once(context, request, insert);
+  }
   for (const queue of new Set(body.jobs.map(job => job.definition.queue))) context.wakeup.notify(queue);
   return reply;
 }

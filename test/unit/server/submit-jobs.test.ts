@@ -79,6 +79,19 @@ forEachDatabase((_dialect, databaseTest) => {
     });
   });
 
+  databaseTest('the same job ids under other keys at the same time are the same jobs', async database => {
+    const lab = await openLab(database);
+    for (let round = 0; round < 5; round += 1) {
+      const jobs = Array.from({ length: 30 }, () => ({ jobId: newId(), definition: definition() }));
+      const replies = await Promise.all(
+        [1, 2, 3, 4].map(() => submitJobs(lab.context, alice, newId(), body('submit', { jobs }))),
+      );
+      for (const reply of replies) assert.deepEqual(reply, replies[0]);
+    }
+    assert.equal((await lab.db.selectFrom('job').select('job_id').execute()).length, 150);
+    assert.equal((await lab.db.selectFrom('job_event').select('job_id').execute()).length, 300);
+  });
+
   databaseTest('what cannot be run is refused by its field', async database => {
     const lab = await openLab(database, {
       queues: [
