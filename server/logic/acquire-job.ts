@@ -6,6 +6,7 @@ import type { PilotCaller } from '../policy/caller.ts';
 import { countOlderPilots } from '../queries/count-older-pilots.ts';
 import { countPilots } from '../queries/count-pilots.ts';
 import { countRefusals } from '../queries/count-refusals.ts';
+import { extendAttemptLease } from '../queries/extend-attempt-lease.ts';
 import { findAttempt } from '../queries/find-attempt.ts';
 import { findCandidates } from '../queries/find-candidates.ts';
 import type { Offer } from '../queries/find-candidates.ts';
@@ -106,15 +107,18 @@ function claim(
       const base = await situation(trx, caller, body.containment);
       if (base.drain) return { ...base, lease: null };
       const unheard = await findUnheardAttempt(trx, caller.pilotId);
-      if (unheard) return { ...base, lease: await leaseOf(context, trx, unheard) };
+      if (unheard && (await extendAttemptLease(trx, unheard.attempt_id, leaseUntilMs(context, moment)))) {
+        return { ...base, lease: await leaseOf(context, trx, unheard) };
+      }
       if (!base.containmentAllowed) return { ...base, lease: null };
       return { ...base, lease: await claimOne(context, trx, base.pilot, body, moment) };
     },
     {
       store: ({ lease }) => (lease === null ? undefined : { attemptId: lease.attemptId }),
-      restore: async ({ attemptId }: { attemptId: string }, trx) => {
+      restore: async ({ attemptId }: { attemptId: string }, trx, moment) => {
         const attempt = await findAttempt(trx, attemptId);
         if (!attempt) throw new Error(`attempt ${attemptId} is gone`);
+        await extendAttemptLease(trx, attemptId, leaseUntilMs(context, moment));
         return {
           ...(await situation(trx, caller, body.containment)),
           drain: false,
@@ -164,6 +168,10 @@ async function claimOne(
   return null;
 }
 
+/** The answer says how long a lease holds from now; so it holds as long when the answer is given again. */
+const leaseUntilMs = ({ settings }: ServerContext, moment: Moment): number =>
+  moment.atMs + toMs(settings.leaseSeconds);
+
 async function newAttempt(
   context: ServerContext,
   trx: Trx,
@@ -188,7 +196,7 @@ async function newAttempt(
     state: 'sent',
     containment: body.containment,
     incarnation: moment.incarnation,
-    lease_until_ms: moment.atMs + toMs(context.settings.leaseSeconds),
+    lease_until_ms: leaseUntilMs(context, moment),
     heartbeats: 0,
     release_json: body.release === null ? null : JSON.stringify(body.release),
     usage_json: null,

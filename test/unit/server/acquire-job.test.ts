@@ -18,7 +18,8 @@ import {
   submit,
 } from './server-lab.ts';
 import { submitJobs } from '../../../server/logic/submit-jobs.ts';
-import { alice } from './server-lab.ts';
+import { alice, nextTurn, overdue } from './server-lab.ts';
+import { expireLeases } from '../../../server/logic/expire-leases.ts';
 
 const q1 = (more = {}) => ({
   name: 'q1',
@@ -59,6 +60,20 @@ forEachDatabase((_dialect, databaseTest) => {
     await assert.rejects(acquire(lab, pilot, { node: 'elsewhere' }, 'k1'), {
       code: 'E_IDEMPOTENCY_CONFLICT',
     });
+  });
+
+  databaseTest('a lease that is given again holds as long as its answer says', async database => {
+    const lab = await openLab(database);
+    await submit(lab, {});
+    const pilot = await newPilot(lab);
+    const { lease } = await acquire(lab, pilot, {}, 'k1');
+    for (const key of ['k1', 'k2']) {
+      await overdue(lab, lease!);
+      assert.deepEqual((await acquire(lab, pilot, {}, key)).lease, lease);
+      await nextTurn(lab);
+      assert.deepEqual(await expireLeases(lab.context), { attemptsLost: 0 }, `asked again with ${key}`);
+    }
+    await beat(lab, pilot, lease!);
   });
 
   databaseTest('many pilots at once get every job exactly once', async database => {
