@@ -14,7 +14,8 @@ import { storableText } from './storable-text.ts';
 import { requireJobFor } from './visible-job.ts';
 
 /**
- * Queues one of the fixed verbs for a job's running attempt; it goes out with the next heartbeat's answer.
+ * Queues one of the fixed verbs for a job's running attempt; it goes out with the next heartbeat's answer. While one
+ * waits, the same verb again is that command: an attempt has at most one of each.
  *
  * @throws E_NOT_FOUND, E_NOT_ALLOWED, E_PRECONDITION where no attempt runs.
  */
@@ -39,9 +40,10 @@ export async function commandJob(
     }
     if (body.verb === 'kill') {
       await killLocked(trx, caller, jobId, body.reason, moment);
-      const kill = (await listPendingCommands(trx, attemptId)).find(command => command.verb === 'kill');
-      if (kill) return { commandId: kill.command_id };
     }
+    const pending = await listPendingCommands(trx, attemptId);
+    const same = pending.find(command => command.verb === body.verb);
+    if (same) return { commandId: same.command_id };
     const commandId = newId();
     await insertCommand(trx, {
       command_id: commandId,

@@ -98,6 +98,7 @@ forEachDatabase((_dialect, databaseTest) => {
     const pilot = await newPilot(lab);
     const lease = await acquireLease(lab, pilot);
     const { commandId } = await command('report-now');
+    assert.equal((await command('report-now')).commandId, commandId, 'what waits is not queued again');
     const killId = (await command('kill')).commandId;
     assert.equal((await command('kill')).commandId, killId);
     const { commands } = await beat(lab, pilot, lease);
