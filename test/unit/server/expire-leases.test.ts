@@ -71,6 +71,18 @@ forEachDatabase((_dialect, databaseTest) => {
     assert.equal((await show(lab, jobId!)).attempts.length, 1);
   });
 
+  databaseTest("a database's clock that was put back holds up no sweep", async database => {
+    const lab = await openLab(database);
+    const [jobId] = await submit(lab, {});
+    await overdue(lab, await acquireLease(lab, await newPilot(lab)));
+    await lab.db
+      .updateTable('service')
+      .set({ swept_ms: Date.now() + 3_600_000 })
+      .execute();
+    assert.deepEqual(await expireLeases(lab.context), { attemptsLost: 1 });
+    assert.equal(await stateOf(lab, jobId!), 'activated');
+  });
+
   databaseTest('a lost pilot frees its place and its job', async database => {
     const lab = await openLab(database);
     const [jobId] = await submit(lab, {});
