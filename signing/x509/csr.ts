@@ -23,7 +23,7 @@ import { toPem } from './pem.ts';
 
 const maxCsrBytes = 16 * 1024;
 const requestBlock =
-  /^\s*-----BEGIN (NEW )?CERTIFICATE REQUEST-----\s+([A-Za-z0-9+/=\s]+?)-----END (NEW )?CERTIFICATE REQUEST-----\s*$/;
+  /^\s*-----BEGIN (NEW )?CERTIFICATE REQUEST-----\s([A-Za-z0-9+/=\s]+)-----END (NEW )?CERTIFICATE REQUEST-----\s*$/;
 
 const derNull = writeDer(derTags.null);
 

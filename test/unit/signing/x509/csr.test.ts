@@ -26,6 +26,14 @@ interface Parts {
 const ecdsaSha256 = writeSequence(writeOid('1.2.840.10045.4.3.2'));
 const rsaSha256 = writeSequence(writeOid('1.2.840.113549.1.1.11'), writeDer(5));
 
+test('a request that never ends costs no time to refuse', () => {
+  const spaces = `-----BEGIN CERTIFICATE REQUEST-----${' '.repeat(16_300)}`;
+  const before = process.cpuUsage();
+  assert.throws(() => readCsr(spaces), { code: 'E_CSR_INVALID' });
+  const { user, system } = process.cpuUsage(before);
+  assert.ok(user + system < 60_000, `${(user + system) / 1000} ms`);
+});
+
 /** A request that is in order but for what is given. */
 function request(parts: Parts = {}): string {
   const { key = ecKey(), version = 0, attributes = [writeDer(0xa0)], hash = 'sha256', more = [] } = parts;
