@@ -9,20 +9,22 @@ export const exitCodes = {
   usage: 2,
   refused: 3,
   unreachable: 4,
+  interrupted: 130,
 } as const;
 
 /** Codes of our own, by what they say; everything that is not listed here is about the call or its surroundings. */
 const REFUSED = /^E_(TUF|TARGET|CHANNEL|CLOCK|CHAIN|THRESHOLD|LOG_TAMPERED|UPSTREAM_FORGED|ARCHIVE_UNSAFE)/;
 const UNREACHABLE =
   /^E_(UNREACHABLE|CACHE_UNREACHABLE|UPSTREAM_|TIMEOUT|DATABASE_UNREACHABLE|CACHE_UNREACHABLE|UPSTREAM_FAILED|UPSTREAM_TIMEOUT)/;
-const FAILED = /^E_(INTERNAL|ABORTED|DISK_FULL|PROTOCOL|PROGRAM|DEMO)/;
+const FAILED = /^E_(INTERNAL|DISK_FULL|PROTOCOL|PROGRAM|DEMO)/;
 
 /**
  * 2: the call, a file or the configuration is wrong; 3: something was verified or judged and refused; 4: a service
- * cannot be reached now; 1: anything else.
+ * cannot be reached now; 130: it was stopped on request; 1: anything else.
  */
 export function exitCodeOf(error: unknown): number {
   if (!(error instanceof PilotageError)) return exitCodes.failed;
+  if (error.code === 'E_ABORTED') return exitCodes.interrupted;
   if (isWireErrorCode(error.code)) {
     const { status } = errorTable[error.code];
     if (status === 401 || status === 403 || status === 409) return exitCodes.refused;
@@ -40,7 +42,8 @@ export function print<T>(value: T, options: { json?: boolean }, human: (value: T
 }
 
 /** Prints an error for a person, or as one JSON object on stderr with --json, and sets the exit code. */
-export function reportError(error: unknown, json = false): void {
+export function reportError(thrown: unknown, json = false): void {
+  const error = stoppedOnRequest(thrown) ?? thrown;
   if (json && error instanceof PilotageError) {
     const { code, message, where, expected, found, rule, fix } = error;
     process.stderr.write(JSON.stringify({ code, message, where, expected, found, rule, fix }) + '\n');
@@ -49,6 +52,16 @@ export function reportError(error: unknown, json = false): void {
   }
   if (process.env.PILOTAGE_DEBUG && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   process.exitCode = exitCodeOf(error);
+}
+
+/** What an aborted command was told by its shutdown, as an error of ours. */
+function stoppedOnRequest(error: unknown): PilotageError | undefined {
+  if (!(error instanceof Error) || error.name !== 'AbortError') return undefined;
+  return new PilotageError({
+    code: 'E_ABORTED',
+    message: `Stopped on request (${error.message}).`,
+    cause: error,
+  });
 }
 
 /**

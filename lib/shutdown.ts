@@ -30,15 +30,18 @@ export class Shutdown {
   /**
    * Listens to SIGTERM and SIGINT; call once, in a program's entry.
    *
-   * @param endedCode exit code after an orderly end: 0 for a service, 130 for a command that was interrupted.
+   * @param options.endedCode exit code after an orderly end: 0 for a service, 130 for a command that was interrupted.
+   * @param options.hangup whether the end of the terminal (SIGHUP) is a signal to end as well.
    */
-  listen(endedCode = 0): this {
-    for (const name of ['SIGTERM', 'SIGINT'] as const) {
+  listen(options: { endedCode?: number; hangup?: boolean } = {}): this {
+    const names: NodeJS.Signals[] = ['SIGTERM', 'SIGINT'];
+    if (options.hangup) names.push('SIGHUP');
+    for (const name of names) {
       process.on(name, () => {
         if (this.#closing) {
           process.exit(name === 'SIGINT' ? 130 : 143);
         }
-        void this.close(name).then(() => process.exit(process.exitCode ?? endedCode));
+        void this.close(name).then(() => process.exit(process.exitCode ?? options.endedCode ?? 0));
       });
     }
     return this;

@@ -6,7 +6,6 @@ import { Shutdown } from '../lib/shutdown.ts';
 import { registerClient } from './client/cli.ts';
 import { defaultSiteDirectory } from './client/session.ts';
 import { createProgress } from './site/progress.ts';
-import { table } from './table.ts';
 
 const seconds = (text: string): number => {
   const value = Number(text);
@@ -26,7 +25,11 @@ export function register(program: Command): void {
     .action(
       action<{ json?: boolean; keep?: boolean; deadline: number }>(async options => {
         const { runDemo } = await import('./demo/run-demo.ts');
-        const shutdown = new Shutdown({ deadlineMs: 60_000 }).listen(130);
+        const { showResult } = await import('./demo/show-result.ts');
+        const shutdown = new Shutdown({ deadlineMs: 60_000 }).listen({
+          endedCode: exitCodes.interrupted,
+          hangup: true,
+        });
         const run = runDemo({
           progress: createProgress({ quiet: options.json === true }),
           keep: options.keep === true,
@@ -35,27 +38,7 @@ export function register(program: Command): void {
         });
         shutdown.defer('demo', () => run.then(() => undefined).catch(() => undefined));
         const result = await run;
-        print(result, options, ({ lines, ok, seconds: total, release, directory }) =>
-          [
-            '',
-            table(
-              ['job', 'outcome', 'cause', 'pilot release', 'seconds', 'as it must be', 'what it proves'],
-              lines.map(line => [
-                line.job,
-                line.outcome,
-                line.cause,
-                line.pilot,
-                line.seconds.toFixed(1),
-                line.wrong === null ? 'yes' : 'NO',
-                line.proves,
-              ]),
-            ),
-            '',
-            ...lines.filter(({ wrong }) => wrong !== null).map(({ job, wrong }) => `WRONG ${job}: ${wrong}`),
-            `${ok ? 'Every line is as it must be' : 'Not every line is as it must be'}: ${lines.length} lines, pilot ${release.version}, ${total.toFixed(1)} s.`,
-            ...(directory === null ? [] : [`Everything is kept in ${directory}`]),
-          ].join('\n'),
-        );
+        print(result, options, showResult);
         process.exitCode = result.ok ? exitCodes.ok : exitCodes.failed;
       }),
     );
@@ -67,7 +50,7 @@ export function register(program: Command): void {
     .action(
       action<{ json?: boolean; dir?: string }>(async options => {
         const { startUp } = await import('./up.ts');
-        const shutdown = new Shutdown({ deadlineMs: 60_000 }).listen();
+        const shutdown = new Shutdown({ deadlineMs: 60_000 }).listen({ hangup: true });
         const directory = options.dir ?? defaultSiteDirectory();
         try {
           const up = await startUp({

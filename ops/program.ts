@@ -40,6 +40,8 @@ export async function startProgram(options: ProgramOptions): Promise<Program> {
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', entry, ...options.args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: options.env ?? process.env,
+    // A session of its own: Ctrl-C reaches us alone, and we end our programs in order.
+    detached: true,
   });
   const complaint: string[] = [];
   child.stderr.on('data', (chunk: Buffer) => {

@@ -51,6 +51,7 @@ const exitMeanings: Record<keyof typeof exitCodes, string> = {
   failed: 'It was tried and did not succeed: a job failed, a program ended, a disk is full, a defect.',
   usage: 'The call, a file or the configuration is wrong; the message says where and what to do.',
   refused: 'Something was verified or judged and refused: a signature, a hash, a certificate, a policy rule.',
+  interrupted: 'It was stopped by a signal before it had ended.',
   unreachable: 'A service cannot be reached, or is not ready now; trying later can help.',
 };
 

@@ -123,6 +123,7 @@ export async function runDemo(options: {
     }
   } finally {
     if (running) await progress.run('stopping the site', () => running!.stop());
+    if (options.signal.aborted) keep = options.keep;
     if (!keep) await rm(directory, { recursive: true, force: true, maxRetries: 5 });
   }
 }

@@ -1,7 +1,11 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { waitUntil } from '../lab/wait-until.ts';
 import type { DemoResult } from '../../ops/demo/run-demo.ts';
 
 const launcher = fileURLToPath(new URL('../../pilotage', import.meta.url));
@@ -26,3 +30,23 @@ test('pilotage demo: every line as it must be', () => {
   assert.match(outcome['(tampered pilot)']!, /^refused E_TARGET_HASH from cache http/);
   assert.equal(result.directory, null, 'nothing is left behind');
 });
+
+test('pilotage demo, interrupted: says so, ends with 130 and leaves nothing behind', async () => {
+  const before = demoDirectories();
+  const child = spawn(launcher, ['demo'], { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
+  let said = '';
+  child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString('utf8')));
+  await waitUntil('jobs run', () => said.includes('running 12 jobs'), {
+    seconds: 120,
+    everyMilliseconds: 100,
+  });
+  const ended = once(child, 'exit');
+  process.kill(-child.pid!, 'SIGINT');
+  const [code] = (await ended) as [number | null];
+  assert.equal(code, 130, said);
+  assert.match(said, /^E_ABORTED: /m);
+  assert.doesNotMatch(said, /E_INTERNAL|\n\s+at /);
+  assert.deepEqual(demoDirectories(), before);
+});
+
+const demoDirectories = () => readdirSync(tmpdir()).filter(name => name.startsWith('pilotage-demo-'));
