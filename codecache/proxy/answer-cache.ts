@@ -39,9 +39,10 @@ export class AnswerCache {
   /**
    * @param noCache the client asked past the cache: fetch unconditionally, from another upstream first when there is one,
    *   because the one that gave the stored answer may be what the client complains of.
+   * @param via the caches this request came through, this one last.
    * @throws E_UPSTREAM_FAILED, E_UPSTREAM_TIMEOUT, E_UPSTREAM_FORGED of the last upstream that was tried.
    */
-  get(name: ObjectName, noCache: boolean): Promise<Answered> {
+  get(name: ObjectName, noCache: boolean, via: string): Promise<Answered> {
     const stored = this.#store.get(name.path);
     if (stored !== undefined && !noCache && stored.freshness.fresh()) {
       return Promise.resolve({ how: 'hit', answer: stored });
@@ -49,17 +50,22 @@ export class AnswerCache {
     const key = noCache ? `${name.path} no-cache` : name.path;
     const running = this.#flights.get(key);
     if (running !== undefined) return running;
-    const flight = this.#renew(name, stored, noCache).finally(() => this.#flights.delete(key));
+    const flight = this.#renew(name, stored, noCache, via).finally(() => this.#flights.delete(key));
     this.#flights.set(key, flight);
     return flight;
   }
 
-  async #renew(name: ObjectName, stored: Answer | undefined, noCache: boolean): Promise<Answered> {
+  async #renew(
+    name: ObjectName,
+    stored: Answer | undefined,
+    noCache: boolean,
+    via: string,
+  ): Promise<Answered> {
     let failure: unknown;
     let missing: Answered | undefined;
     for (const upstream of this.#upstreams.order(noCache ? stored?.upstream : undefined)) {
       try {
-        const answered = await this.#ask(upstream, name, stored, noCache);
+        const answered = await this.#ask(upstream, name, stored, noCache, via);
         // The next root not being there is the normal answer; anything else missing may be at the next upstream.
         if (answered.answer.status === 200 || name.kind === 'root') return await this.#keep(answered);
         missing ??= answered;
@@ -79,9 +85,11 @@ export class AnswerCache {
     name: ObjectName,
     stored: Answer | undefined,
     noCache: boolean,
+    via: string,
   ): Promise<Answered> {
     const conditional = !noCache && stored?.status === 200 && stored.etag !== undefined;
     const reply = await this.#upstreams.ask(upstream, name.path, {
+      via,
       ...(conditional && { 'if-none-match': stored.etag! }),
       ...(noCache && { 'cache-control': 'no-cache', pragma: 'no-cache' }),
     });

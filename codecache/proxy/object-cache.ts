@@ -11,9 +11,11 @@ import type { Upstream, UpstreamAnswer, Upstreams } from './upstreams.ts';
 export type HashName = Extract<ObjectName, { kind: 'hash-named' }>;
 export type GotObject = { how: 'hit' | 'miss' | 'joined'; source: BodySource } | { how: 'missing' };
 
-type Ready = { flight: Flight } | 'kept' | 'missing';
+type Ready = { flight: Flight } | 'missing';
 
 interface Fetch {
+  /** What upstreams are asked for; the same bytes may be asked for by another path. */
+  path: string;
   /** The flight clients may read from now; replaced when an attempt fails and the next upstream is asked. */
   current: Flight | undefined;
   /** Resolves when `current` became streamable or the fetch ended; then made anew. */
@@ -41,9 +43,10 @@ export class ObjectCache {
 
   /**
    * @param wholeOnly wait until the object is verified (ranges); else a large one may be read while it arrives.
+   * @param via the caches this request came through, this one last.
    * @throws E_UPSTREAM_FAILED, E_UPSTREAM_TIMEOUT, E_UPSTREAM_FORGED of the last upstream tried.
    */
-  async get(name: HashName, wholeOnly: boolean): Promise<GotObject> {
+  async get(name: HashName, wholeOnly: boolean, via: string): Promise<GotObject> {
     let how: 'hit' | 'miss' | 'joined' = 'hit';
     if (!this.#fetches.has(name.sha256)) {
       const kept = await this.#store.open(name.sha256);
@@ -51,31 +54,34 @@ export class ObjectCache {
     }
     let fetch = this.#fetches.get(name.sha256);
     how = fetch === undefined ? 'miss' : 'joined';
-    fetch ??= this.#start(name);
+    fetch ??= this.#start(name, via);
     for (;;) {
       const { ended, current } = fetch;
-      if (ended !== undefined) {
-        if (ended === 'missing') return { how: 'missing' };
-        if (ended !== 'kept' && 'failure' in ended) throw ended.failure;
-        if (ended !== 'kept') return { how, source: ended.flight.source() };
-      } else if (!wholeOnly && current?.streamable === true) {
-        return { how, source: current.source() };
+      if (typeof ended === 'object' && 'flight' in ended) return { how, source: ended.flight.source() };
+      if (ended !== undefined && fetch.path !== name.path) {
+        // Whoever asks for these bytes by a path that no upstream has must not take them from the others.
+        fetch = this.#fetches.get(name.sha256) ?? this.#start(name, via);
+        continue;
       }
+      if (ended === 'missing') return { how: 'missing' };
+      if (ended !== undefined) throw ended.failure;
+      if (!wholeOnly && current?.streamable === true) return { how, source: current.source() };
       await fetch.changed.promise;
     }
   }
 
-  #start(name: HashName): Fetch {
-    const fetch: Fetch = { current: undefined, changed: Promise.withResolvers(), ended: undefined };
+  #start(name: HashName, via: string): Fetch {
+    const { path } = name;
+    const fetch: Fetch = { path, current: undefined, changed: Promise.withResolvers(), ended: undefined };
     this.#fetches.set(name.sha256, fetch);
-    void this.#run(name, fetch);
+    void this.#run(name, fetch, via);
     return fetch;
   }
 
-  async #run(name: HashName, fetch: Fetch): Promise<void> {
+  async #run(name: HashName, fetch: Fetch, via: string): Promise<void> {
     let flight: Flight | undefined;
     try {
-      flight = await this.#tryAll(name, fetch);
+      flight = await this.#tryAll(name, fetch, via);
       fetch.ended = flight === undefined ? 'missing' : { flight };
     } catch (failure) {
       fetch.ended = { failure };
@@ -86,12 +92,15 @@ export class ObjectCache {
     setImmediate(() => void flight?.release());
   }
 
-  async #tryAll(name: HashName, fetch: Fetch): Promise<Flight | undefined> {
+  async #tryAll(name: HashName, fetch: Fetch, via: string): Promise<Flight | undefined> {
     let failure: unknown;
     for (const upstream of this.#upstreams.order()) {
       for (const noCache of [false, true]) {
         try {
-          const flight = await this.#attempt(upstream, name, noCache, fetch);
+          const flight = await this.#attempt(upstream, name, fetch, {
+            via,
+            ...(noCache && { 'cache-control': 'no-cache', pragma: 'no-cache' }),
+          });
           if (flight !== undefined) return flight;
           break;
         } catch (error) {
@@ -108,12 +117,9 @@ export class ObjectCache {
   async #attempt(
     upstream: Upstream,
     name: HashName,
-    noCache: boolean,
     fetch: Fetch,
+    headers: Record<string, string>,
   ): Promise<Flight | undefined> {
-    const headers: Record<string, string> = noCache
-      ? { 'cache-control': 'no-cache', pragma: 'no-cache' }
-      : {};
     const reply = await this.#upstreams.ask(upstream, name.path, headers);
     if (reply.status !== 200) {
       await dump(reply);

@@ -149,9 +149,12 @@ class CachingProxy {
     }
     response.setHeader('via', `1.1 ${this.#pseudonym}`);
     const name = objectName(path);
+    const before = request.headers.via;
+    const via = `${before === undefined ? '' : `${before}, `}1.1 ${this.#pseudonym}`;
     try {
-      if (name.kind === 'hash-named') await this.#object(request, response, name);
-      else await this.#answer(request, response, await this.#answerCache.get(name, asksNoCache(request)));
+      if (name.kind === 'hash-named') await this.#object(request, response, name, via);
+      else
+        await this.#answer(request, response, await this.#answerCache.get(name, asksNoCache(request), via));
     } catch (error) {
       if (!(error instanceof PilotageError)) throw error;
       this.#failed(request, response, path, error);
@@ -186,10 +189,15 @@ class CachingProxy {
     response.end(request.method === 'HEAD' ? undefined : answer.body);
   }
 
-  async #object(request: IncomingMessage, response: ServerResponse, name: HashName): Promise<void> {
+  async #object(
+    request: IncomingMessage,
+    response: ServerResponse,
+    name: HashName,
+    via: string,
+  ): Promise<void> {
     const etag = `"${name.sha256}"`;
     const rangeAsked = request.headers.range !== undefined;
-    const got = await this.#objectCache.get(name, rangeAsked || request.method === 'HEAD');
+    const got = await this.#objectCache.get(name, rangeAsked || request.method === 'HEAD', via);
     if (got.how === 'missing') {
       this.#counters.misses += 1;
       describe(response, 'miss', 0);

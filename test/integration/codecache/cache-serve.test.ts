@@ -339,3 +339,44 @@ test('it asks its upstreams only and goes in no circle', async t => {
   assert.equal(circle.status, 508);
   assert.equal((await get(`${cache.url}/metadata/1.root.json`, { method: 'TRACE' })).status, 405);
 });
+
+test('two caches that ask each other end the circle at once', async t => {
+  const dead = await upstream(t, files({}));
+  await dead.close();
+  const upstreams: string[] = [];
+  const slow = { connectSeconds: 2, headerSeconds: 20, stallSeconds: 20, totalSeconds: 30 };
+  const first = await upstream(t, (request, response) => {
+    // The address of a cache is known once it listens; this passes on to the other one, headers and all.
+    get(upstreams[0]!, { path: request.url!, headers: { via: request.headers.via ?? '' } }).then(
+      got => response.writeHead(got.status).end(got.body),
+      () => response.destroy(),
+    );
+  });
+  const second = await cacheFor(t, [dead.url, first.url], { timeouts: slow });
+  const cache = await cacheFor(t, [dead.url, second.url], { timeouts: slow });
+  upstreams.push(cache.url);
+  for (const path of [nameOf(small), 'metadata/1.root.json']) {
+    const started = Date.now();
+    const { status, body } = await get(`${cache.url}/${path}`);
+    assert.equal(status, 502, body.toString());
+    assert.ok(Date.now() - started < 10_000, path);
+  }
+  assert.equal(cache.stats().refused, 2, 'its own requests came back to it');
+});
+
+test('who asks for bytes by a path that is nowhere does not take them from who knows the right one', async t => {
+  const wrong = nameOf(small).replace('/1/', '/nowhere/');
+  const asked = Promise.withResolvers<() => void>();
+  const origin = await upstream(t, (request, response) => {
+    if (request.url === `/${wrong}`) asked.resolve(() => response.writeHead(404).end());
+    else response.writeHead(200, { 'content-length': small.length }).end(small);
+  });
+  const cache = await cacheFor(t, [origin.url]);
+  const lost = get(`${cache.url}/${wrong}`);
+  const answer = await asked.promise;
+  const right = get(`${cache.url}/${nameOf(small)}`);
+  await waitUntil(async () => (await get(`${cache.url}/livez`)).status === 200, 'the request is in');
+  answer();
+  assert.equal((await lost).status, 404);
+  assert.ok((await right).body.equals(small));
+});
