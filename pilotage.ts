@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { exitCodes, reportError } from './lib/cli.ts';
+import { endWithParent } from './lib/shutdown.ts';
 import { version } from './lib/version.ts';
 
 /** Composition root: which folder has which commands. Nothing else in the product knows all folders but ops. */
@@ -30,6 +31,10 @@ for (const folder of wanted.length > 0 ? wanted : Object.keys(folders)) {
   register(program);
 }
 
+if (process.env.PILOTAGE_END_WITH_PARENT) {
+  delete process.env.PILOTAGE_END_WITH_PARENT;
+  endWithParent();
+}
 try {
   await program.parseAsync();
 } catch (error) {

@@ -1,5 +1,14 @@
 import type { Logger } from './log.ts';
 
+/**
+ * Makes this process get SIGTERM when its standard input ends: a program whose parent started it with a pipe there does
+ * not outlive it, even when the parent is killed.
+ */
+export function endWithParent(): void {
+  process.stdin.once('end', () => process.kill(process.pid, 'SIGTERM')).resume();
+  if ('unref' in process.stdin) process.stdin.unref();
+}
+
 type Closer = { name: string; close: () => Promise<void> | void };
 
 /**

@@ -38,9 +38,10 @@ export interface Program {
 export async function startProgram(options: ProgramOptions): Promise<Program> {
   const log = createWriteStream(options.logFile, { flags: 'a', mode: 0o640 });
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', entry, ...options.args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: options.env ?? process.env,
-    // A session of its own: Ctrl-C reaches us alone, and we end our programs in order.
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: { ...(options.env ?? process.env), PILOTAGE_END_WITH_PARENT: '1' },
+    // A session of its own: Ctrl-C reaches us alone, and we end our programs in order. If we are killed, the end of its
+    // standard input tells it.
     detached: true,
   });
   const complaint: string[] = [];

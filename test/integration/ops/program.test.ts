@@ -1,4 +1,6 @@
 import { test } from 'node:test';
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
 import assert from 'node:assert/strict';
 import { mkdtemp, mkdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -54,6 +56,25 @@ test('a program that cannot start is reported with what it said, which is in its
   await waitUntil('its log is in the file', async () =>
     (await readFile(join(directory, 'store.log'), 'utf8')).startsWith('E_USAGE'),
   );
+});
+
+test('a program does not outlive whoever started it, even by kill -9', async t => {
+  const directory = await scratch(t);
+  const script = `
+    import { startProgram } from ${JSON.stringify(new URL('../../../ops/program.ts', import.meta.url).href)};
+    const program = await startProgram(${JSON.stringify(store(directory, '127.0.0.1:0'))});
+    console.log(program.pid);`;
+  const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let pid = 0;
+  for await (const line of createInterface({ input: parent.stdout })) {
+    pid = Number(line);
+    break;
+  }
+  assert.ok(isAlive(pid));
+  parent.kill('SIGKILL');
+  await waitUntil('the program has ended', () => !isAlive(pid), { seconds: 20 });
 });
 
 test('a supervised program that is killed comes back at the same address, until it is stopped', async t => {
