@@ -14,7 +14,8 @@ import {
   hasZodFastifySchemaValidationErrors,
 } from 'fastify-type-provider-zod';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
+import { isWireErrorCode } from './error-table.ts';
 import { PilotageError, fromSystemError, libError } from './errors.ts';
 import { newId } from './ids.ts';
 import type { Logger } from './log.ts';
@@ -28,6 +29,9 @@ export type HttpServer = FastifyInstance<
   Logger,
   ZodTypeProvider
 >;
+
+/** Well below the deadline of lib/shutdown.ts. */
+const CLOSE_GRACE_MS = 5000;
 
 /**
  * A fastify server with what every HTTP program of ours shares: zod validation, request ids, problem+json errors from the
@@ -62,6 +66,7 @@ export function createHttpServer(options: {
     void reply.header('x-pilotage-version', version).header('x-content-type-options', 'nosniff');
     return payload;
   });
+  endConnectionsAfterGrace(server);
   server.setNotFoundHandler(async (request, reply) => {
     await sendProblem(
       reply,
@@ -73,7 +78,8 @@ export function createHttpServer(options: {
   });
   server.setErrorHandler(async (error: FastifyError | Error, request, reply) => {
     const known = knownError(error);
-    if (known === undefined)
+    // What is not in the table of errors leaves as E_INTERNAL, which sends people to the log.
+    if (known === undefined || !isWireErrorCode(known.code))
       request.log.error(
         { err: error, requestId: request.id, route: request.routeOptions.url },
         'request failed',
@@ -85,6 +91,24 @@ export function createHttpServer(options: {
     );
   });
   return server;
+}
+
+/**
+ * Closing waits for requests under way, and so for whoever connected and never finished saying what he wants. These are
+ * given a little time; then every connection that is left is cut, or a stranger could hold up the end of a program.
+ */
+function endConnectionsAfterGrace(server: HttpServer): void {
+  const open = new Set<Socket>();
+  server.server.on('connection', (socket: Socket) => {
+    open.add(socket);
+    socket.once('close', () => open.delete(socket));
+  });
+  server.addHook('preClose', done => {
+    const timer = setTimeout(() => open.forEach(socket => socket.destroy()), CLOSE_GRACE_MS);
+    timer.unref();
+    server.server.once('close', () => clearTimeout(timer));
+    done();
+  });
 }
 
 async function sendProblem(reply: FastifyReply, error: PilotageError, requestId: string): Promise<void> {

@@ -1,10 +1,12 @@
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import assert from 'node:assert/strict';
+import { pino } from 'pino';
 import { request } from 'undici';
 import * as z from 'zod';
 import { createHttpServer, listen, parseAddress } from '../../../lib/http-server.ts';
 import type { HttpServer } from '../../../lib/http-server.ts';
+import { libError } from '../../../lib/errors.ts';
 import { silentLog } from '../../../lib/log.ts';
 import { wireError } from '../../../lib/problem.ts';
 
@@ -67,6 +69,23 @@ test('an unforeseen failure says nothing of the inside', async t => {
   assert.equal(status, 500);
   assert.equal(problem.code, 'E_INTERNAL');
   assert.doesNotMatch(JSON.stringify(problem), /hunter2|x\.ts/);
+});
+
+test('an error of the inside is told to the log, not to the caller', async t => {
+  const lines: string[] = [];
+  const log = pino({ level: 'error' }, { write: (line: string) => void lines.push(line) });
+  const server = createHttpServer({ program: 'test', log });
+  server.post('/echo', async () => {
+    throw libError({ code: 'E_DISK_FULL', message: 'The disk is full.', where: '/srv/state' });
+  });
+  const url = await listen(server, '127.0.0.1:0');
+  t.after(() => server.close());
+  const { status, problem } = await post(`${url}/echo`, '{}');
+  assert.deepEqual([status, problem.code], [500, 'E_INTERNAL']);
+  assert.doesNotMatch(JSON.stringify(problem), /disk|srv/);
+  assert.equal(lines.length, 1);
+  assert.match(lines[0]!, /E_DISK_FULL/);
+  assert.match(lines[0]!, new RegExp(String(problem.requestId)));
 });
 
 test('an error of our own keeps its parts, and 503 says when to come back', async t => {
