@@ -75,7 +75,10 @@ export const JobDefinition = z.object({
     .min(1)
     .max(200)
     .describe('Argument vector; the first item is looked up in the work directory, then on PATH.'),
-  environment: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,99}$/), text(8192)).default({}),
+  environment: z
+    .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,99}$/), text(8192))
+    .refine(variables => Object.keys(variables).length <= 1000, 'at most 1000 variables')
+    .default({}),
   inputs: z.array(InputFile).max(1000).default([]),
   outputs: z.array(OutputFile).max(1000).default([]),
   outputUrl: stageUrl
@@ -98,6 +101,7 @@ export const ReleaseRef = z.object({
   channelSerial: count.optional(),
   metadata: z
     .record(word, count)
+    .refine(roles => Object.keys(roles).length <= 64, 'at most 64 roles')
     .describe('Version of each signed metadata role that was in force: root, timestamp, snapshot, ...'),
 });
 
@@ -454,7 +458,7 @@ export const routes = {
       protocol: z.int(),
       release: ReleaseRef.nullable(),
       node: text(255),
-      labels: z.array(z.enum(labels)).min(1),
+      labels: z.array(z.enum(labels)).min(1).max(100),
       resources: Resources,
       containment: z.enum(containments),
       waitSeconds: seconds.max(60).default(0),

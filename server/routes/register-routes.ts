@@ -30,6 +30,9 @@ export interface RouteOptions {
   nowMs: () => number;
 }
 
+/** Strangers' requests are read and parsed before anything is known of them, so they may be small only. */
+const STRANGERS_BODY_BYTES = 256 * 1024;
+
 const openActions = new Set<Action>(
   policyTable.filter(row => row.principal === 'anyone').flatMap(row => row.actions),
 );
@@ -79,6 +82,9 @@ function mount<N extends RouteName>(
     method: route.method,
     url: options.prefix + route.path,
     config: { action: route.action },
+    ...(openActions.has(route.action) && {
+      bodyLimit: Math.min(STRANGERS_BODY_BYTES, server.initialConfig.bodyLimit ?? STRANGERS_BODY_BYTES),
+    }),
     schema: {
       operationId: name,
       summary: route.summary,

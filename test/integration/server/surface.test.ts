@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { connect as connectTls } from 'node:tls';
 import { Agent, request } from 'undici';
 import { errorTable } from '../../../lib/error-table.ts';
 import { routes } from '../../../lib/protocol.ts';
@@ -78,6 +81,51 @@ describe('the surface of the server', () => {
     const other = JSON.stringify(job({ name: 'other' }));
     await problem('E_IDEMPOTENCY_CONFLICT', 'POST', '/v1/jobs', { body: other });
     assert.ok(first.headers['x-pilotage-version']);
+  });
+
+  test('lists are bounded too, and strangers are heard with little', async t => {
+    const site = await startTlsSite(t);
+    const pilot = await newPilot(site);
+    const call = rawClient(t, site, pilot.identity);
+    const release = { name: 'pilot', version: '1', sha256: 'a'.repeat(64), metadata: {} };
+    const roles = Object.fromEntries(Array.from({ length: 100_000 }, (_, index) => [`r${index}`, 1]));
+    for (const [field, more] of [
+      ['labels', { labels: Array.from({ length: 100_000 }, () => 'user') }],
+      ['metadata', { release: { ...release, metadata: roles } }],
+    ] as const) {
+      const answer = await call('POST', '/v1/acquire', {
+        body: JSON.stringify({ ...acquireRequest(), ...more }),
+      });
+      assert.deepEqual([answer.status, (answer.json as { code: string }).code], [400, 'E_BAD_REQUEST']);
+      assert.match((answer.json as { where: string }).where, new RegExp(field));
+    }
+    const stranger = rawClient(t, site);
+    const large = JSON.stringify({ csr: 'x'.repeat(1 << 20) });
+    assert.equal((await stranger('POST', '/v1/enrol', { body: large })).status, 413);
+  });
+
+  test('a stranger who says nothing cannot hold up the end of a server', async t => {
+    const site = await startTlsSite(t);
+    const { hostname: host, port } = new URL(site.server.url);
+    const silentTcp = connect({ host, port: Number(port) });
+    const silentTls = connectTls({ host, port: Number(port), rejectUnauthorized: false });
+    const slow = connectTls({ host, port: Number(port), rejectUnauthorized: false });
+    for (const socket of [silentTcp, silentTls, slow]) {
+      socket.on('error', () => {});
+      t.after(() => socket.destroy());
+    }
+    await Promise.all([
+      once(silentTcp, 'connect'),
+      once(silentTls, 'secureConnect'),
+      once(slow, 'secureConnect'),
+    ]);
+    slow.write(
+      'POST /v1/enrol HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{',
+    );
+    assert.equal((await rawClient(t, site)('GET', '/livez')).status, 200);
+    const started = performance.now();
+    await site.server.close();
+    assert.ok(performance.now() - started < 10_000, `${performance.now() - started} ms`);
   });
 
   test('the description lists every route, below the path prefix, and names no host', async t => {
