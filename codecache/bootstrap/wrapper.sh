@@ -125,7 +125,7 @@ move(){ mv -f "$1" "$2" || disk "$2"; }
 
 roots(){ # follows the chain from the trusted root; $rcode is the answer for the next one, in $W/next
 	while [ "$rcode" = 200 ]; do
-		i=$((rv + 1)) rf=metadata/$((rv + 1)).root.json ok=$k_root on=$n_root
+		i=$((rv + 1)) rf=metadata/$((rv + 1)).root.json ok=$k_root on=$n_root y=$k_timestamp:$k_snapshot
 		rm -rf "$W/old"
 		mv "$W/root" "$W/old"
 		mkdir "$W/root"
@@ -135,6 +135,8 @@ roots(){ # follows the chain from the trusted root; $rcode is the answer for the
 		signed root "$rf" root "$k_root" "$n_root"
 		[ "$v" = "$i" ] || no E_TUF_ROLLBACK "$rf" "version $v"
 		rv=$v re=$e
+		# New online keys: what the old ones signed may be fast-forwarded (TUF 1.0.31 section 5.3.11).
+		[ $y = $k_timestamp:$k_snapshot ] || rm -f "$T" "$M/snapshot.json"
 		move "$W/next" "$M/root.json"
 		nroot
 	done
@@ -148,7 +150,7 @@ nroot(){
 trust(){ # the newest root this node has verified, else the pinned one
 	rm -rf "$W/root" "$W/targets"
 	mkdir "$W/root" "$W/targets"
-	parse "$M/root.json" root 2>/dev/null && [ "$t" = root ] || {
+	parse "$M/root.json" root && [ "$t" = root ] && holds root "$k_root" "$n_root" || {
 		echo "$ROOT" | openssl base64 -d | gzip -dc >"$W/pin"
 		parse "$W/pin" root || no E_BOOTSTRAP wrapper.sh "$bad"
 		ln "$W/pin" "$M/root.json" 2>/dev/null
@@ -400,9 +402,9 @@ try(){ # one cache, whole; writes verified.json and $W/run
 	mv "$W/got" "$W/ts"
 	if ! warm; then
 		lock
-		x=$rv
+		y=$rv
 		trust
-		[ "$x" = "$rv" ] || nroot
+		[ "$y" = "$rv" ] || nroot
 		warm || { full && judge; } || form metadata 'releases names no files'
 	fi
 	install

@@ -13,15 +13,18 @@ const MAX_METADATA_BYTES = 5_000_000;
 export class CacheFetcher extends BaseFetcher {
   readonly #downloads: Downloads;
   readonly #source: Source;
+  readonly #onLastRoot: () => Promise<void>;
   /** Path of the last file asked for, below the cache's base URL. */
   lastPath = 'metadata';
   /** Why the last fetch failed; tuf-js keeps only its text. */
   lastFailure: unknown;
 
-  constructor(downloads: Downloads, source: Source) {
+  /** @param onLastRoot runs when the newest root is known, before anything that it signs is loaded. */
+  constructor(downloads: Downloads, source: Source, onLastRoot: () => Promise<void>) {
     super();
     this.#downloads = downloads;
     this.#source = source;
+    this.#onLastRoot = onLastRoot;
   }
 
   override async downloadBytes(url: string, maxLength: number): Promise<Buffer> {
@@ -37,6 +40,8 @@ export class CacheFetcher extends BaseFetcher {
       this.lastFailure = error;
       if (isTooLong(error)) throw new DownloadLengthMismatchError('Max length reached');
       const status = statusOf(error);
+      if ((status === 404 || status === 403) && this.lastPath.endsWith('.root.json'))
+        await this.#onLastRoot();
       if (status !== undefined && status > 0) throw new DownloadHTTPError('Failed to download', status);
       throw error;
     }

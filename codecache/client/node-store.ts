@@ -2,6 +2,7 @@ import { lstat, mkdtemp, readFile, readdir, rename, rm, writeFile } from 'node:f
 import { join } from 'node:path';
 import { fromSystemError } from '../../lib/errors.ts';
 import { ensureDirectory, writeFileAtomic } from '../../lib/files.ts';
+import { parseMetadata } from '../../signing/release/role-metadata.ts';
 import { codecacheError } from '../errors.ts';
 import { pinOf } from '../pin.ts';
 
@@ -61,7 +62,7 @@ export async function withTrustedMetadata<T>(
   });
   try {
     for (const [name, bytes] of before) await writeFile(join(work, name), bytes);
-    if (!isJson(before.get('root.json'))) await writeFile(join(work, 'root.json'), trustedRoot);
+    if (!isWhole(before.get('root.json'))) await writeFile(join(work, 'root.json'), trustedRoot);
     try {
       return await run(work);
     } finally {
@@ -78,6 +79,11 @@ async function takeOver(
   after: Map<string, Buffer>,
 ): Promise<void> {
   const now = await readMetadata(store.metadataDirectory);
+  for (const [name, bytes] of before) {
+    if (after.has(name) || !same(bytes, now.get(name))) continue;
+    await rm(join(store.metadataDirectory, name), { force: true });
+    now.delete(name);
+  }
   const order = ['root.json', 'timestamp.json', 'snapshot.json'];
   const rank = (name: string) => (order.includes(name) ? order.indexOf(name) : order.length);
   for (const name of [...after.keys()].sort((a, b) => rank(a) - rank(b))) {
@@ -88,9 +94,12 @@ async function takeOver(
 }
 
 /** A root that was damaged on disk is not trusted; the chain is followed again from the pinned one. */
-function isJson(bytes: Buffer | undefined): boolean {
+function isWhole(bytes: Buffer | undefined): boolean {
+  if (bytes === undefined) return false;
   try {
-    return bytes !== undefined && typeof JSON.parse(bytes.toString('utf8')) === 'object';
+    const root = parseMetadata('root', bytes, 'root.json');
+    root.verifyDelegate('root', root);
+    return true;
   } catch {
     return false;
   }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFile, readdir } from 'node:fs/promises';
+import { readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TargetFile } from '@tufjs/models';
 import { Updater } from 'tuf-js';
@@ -7,6 +7,7 @@ import type { Clock } from '../../lib/clock.ts';
 import { writeFileAtomic } from '../../lib/files.ts';
 import type { ChannelPointer, Floors } from '../../lib/protocol.ts';
 import { signingError } from '../../signing/errors.ts';
+import { parseMetadata } from '../../signing/release/role-metadata.ts';
 import { CacheFetcher } from './cache-fetcher.ts';
 import { channelOf, readPointer, unknownTarget } from './choose-release.ts';
 import { isTooLong, urlOf } from './download.ts';
@@ -54,7 +55,12 @@ export const refreshThrough = <T>(
   use: (view: View) => Promise<T>,
 ): Promise<T> =>
   withTrustedMetadata(options.store, options.trustedRoot, async directory => {
-    const fetcher = new CacheFetcher(options.downloads, source);
+    const before = await onlineKeys(directory);
+    const fetcher = new CacheFetcher(options.downloads, source, async () => {
+      if ((await onlineKeys(directory)) === before) return;
+      for (const role of ['timestamp', 'snapshot'])
+        await rm(join(directory, `${role}.json`), { force: true });
+    });
     const judged = async <V>(work: () => Promise<V>): Promise<V> => {
       try {
         return await work();
@@ -94,6 +100,16 @@ function openUpdater(directory: string, source: Source, fetcher: CacheFetcher, c
   const { trustedSet } = updater as unknown as { trustedSet: { referenceTime: Date } };
   trustedSet.referenceTime = new Date(clock.now());
   return updater;
+}
+
+/**
+ * Who signs timestamp and snapshot. After a new root changed that, what the old keys signed is dropped: it may be
+ * fast-forwarded, and nothing newer would ever be accepted (TUF 1.0.31 section 5.3.11; tuf-js does not do it).
+ */
+async function onlineKeys(directory: string): Promise<string> {
+  const root = parseMetadata('root', await readFile(join(directory, 'root.json')), 'root.json');
+  const { timestamp, snapshot } = root.signed.roles;
+  return JSON.stringify([timestamp?.keyIDs, snapshot?.keyIDs]);
 }
 
 async function checkAgainstFloors(directory: string, options: RefreshOptions, source: Source): Promise<void> {

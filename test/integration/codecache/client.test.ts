@@ -12,7 +12,7 @@ import { silentLog } from '../../../lib/log.ts';
 import { makeReleaseRepository } from '../../lab/release-repository.ts';
 import type { ReleaseRepositoryLab } from '../../lab/release-repository.ts';
 import { makeTemporaryDirectory } from '../../lab/temporary.ts';
-import { flip, forgePointer, newest, readTree, serveTree } from './forgery.ts';
+import { flip, forgePointer, newest, readTree, recovered, serveTree } from './forgery.ts';
 import type { Tree } from './forgery.ts';
 import { temporaryDirectory, upstream, waitUntil } from './web.ts';
 import { runWrapper } from './wrapper-box.ts';
@@ -229,6 +229,24 @@ test('a damaged trusted root is replaced by the pinned one', async t => {
   const [pin] = await readdir(join(options.storeDirectory, 'metadata'));
   await writeFile(join(options.storeDirectory, 'metadata', pin!, 'root.json'), '{"half');
   assert.equal((await fetchRelease(options)).release.version, '1.0.0');
+  const flipped = lab.rootJson.toString().replace('MFkw', 'MFkx');
+  await writeFile(join(options.storeDirectory, 'metadata', pin!, 'root.json'), flipped);
+  assert.equal((await fetchRelease(options)).release.version, '1.0.0', 'one flipped bit');
+});
+
+test('a snapshot fast-forwarded by a stolen key is forgotten when the root names another key', async t => {
+  const { stolen, healed } = await recovered(tree, lab);
+  let current = stolen;
+  const origin = await serveTree(t, () => current);
+  const options = await node(t, [origin.url]);
+  assert.equal((await fetchRelease(options)).release.metadata.snapshot, 1_000_000);
+  current = tree;
+  await assert.rejects(fetchRelease(options), { code: 'E_TUF_STALE' });
+  current = healed;
+  const { metadata } = (await fetchRelease(options)).release;
+  assert.equal(metadata.root, 2);
+  assert.equal(metadata.snapshot, newest(healed, 'snapshot').version);
+  assert.equal((await fetchRelease(options)).release.metadata.snapshot, metadata.snapshot);
 });
 
 test('one at a time holds the node lock; a dead holder does not block', async t => {

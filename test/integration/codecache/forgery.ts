@@ -120,6 +120,25 @@ export async function forge(
   return forged;
 }
 
+/** Two trees: a snapshot fast-forwarded by a stolen key, and the repository after that key was replaced in the root. */
+export async function recovered(
+  tree: Tree,
+  lab: ReleaseRepositoryLab,
+): Promise<{ stolen: Tree; healed: Tree }> {
+  const stolen = await forge(tree, lab, { snapshot: { edit: signed => (signed.version = 1_000_000) } });
+  const { keyId, public: key } = (await lab.keys.list()).find(({ name }) => name === 'builder')!;
+  const healed = await forge(tree, lab, {
+    root: {
+      edit: signed => {
+        signed.keys[keyId] = key;
+        signed.roles.snapshot.keyids = [keyId];
+      },
+    },
+    snapshot: { signers: ['builder'] },
+  });
+  return { stolen, healed };
+}
+
 /** Points `stable` at an edited pointer, signed by its rightful managers. */
 export function forgePointer(
   tree: Tree,

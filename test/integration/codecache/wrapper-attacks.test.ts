@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { generateKeyPairSync, sign } from 'node:crypto';
-import { readFile, readdir, symlink, writeFile } from 'node:fs/promises';
+import { readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { delimiter, join } from 'node:path';
@@ -13,7 +13,7 @@ import { canonicalBytes, stableJson } from '../../../signing/stable-json.ts';
 import { makeReleaseRepository } from '../../lab/release-repository.ts';
 import type { ReleaseRepositoryLab } from '../../lab/release-repository.ts';
 import { makeTemporaryDirectory } from '../../lab/temporary.ts';
-import { newest, readTree, serveTree } from './forgery.ts';
+import { newest, readTree, recovered, serveTree } from './forgery.ts';
 import type { Signed, Tree } from './forgery.ts';
 import { temporaryDirectory } from './web.ts';
 import { runWrapper } from './wrapper-box.ts';
@@ -107,7 +107,7 @@ test('keys of a root that was refused are gone at the next try', async t => {
     keyval: { public: '00'.repeat(32) },
   };
   signed.roles.timestamp = { keyids: [otherKind], threshold: 1 };
-  const signatures = [];
+  const signatures: { keyid: string; sig: string }[] = [];
   for (const name of ['root-1', 'root-2']) {
     const signer = await lab.keys.signer(name);
     const sig = (await signer.sign(canonicalBytes(signed))).toString('hex');
@@ -131,6 +131,31 @@ test('keys of a root that was refused are gone at the next try', async t => {
   const run = await runWrapper({ ...(await box(t, [liar.url, accomplice.url])), rootJson });
   assert.equal(run.exit, 3, run.stderr);
   assert.match(run.stderr, new RegExp(`E_TUF_SIGNATURE ${accomplice.url}/metadata/timestamp`));
+});
+
+test('a snapshot fast-forwarded by a stolen key is forgotten when the root names another key', async t => {
+  const { stolen, healed } = await recovered(tree, lab);
+  let current = stolen;
+  const origin = await serveTree(t, () => current);
+  const options = await box(t, [origin.url]);
+  assert.equal((await runWrapper(options)).exit, 0);
+  current = tree;
+  assert.equal((await runWrapper(options)).result.code, 'E_TUF_STALE');
+  current = healed;
+  const run = await runWrapper(options);
+  assert.equal(run.exit, 0, run.stderr);
+});
+
+test('a trusted root that was damaged on disk is replaced by the pinned one', async t => {
+  const origin = await serveTree(t, () => tree);
+  const options = await box(t, [origin.url]);
+  assert.equal((await runWrapper(options)).exit, 0);
+  const [pin] = await readdir(join(options.store, 'metadata'));
+  const path = join(options.store, 'metadata', pin!, 'root.json');
+  await writeFile(path, (await readFile(path, 'utf8')).replace(/MFkw/g, 'MFkx'));
+  await rm(join(options.store, 'metadata', pin!, 'state-Q1-linux-x64'));
+  const run = await runWrapper(options);
+  assert.equal(run.exit, 0, run.stderr);
 });
 
 /** A directory with the tools of this machine by these names, to be a PATH of its own. */

@@ -8,7 +8,7 @@ import type { BodySource } from '../../../../codecache/proxy/body-source.ts';
 test('a client that leaves while the next bytes are read lets go of the source', async () => {
   const sent = Promise.withResolvers<void>();
   const bytes = 10_000_000;
-  const server = createServer((request, response) => {
+  const server = createServer((_request, response) => {
     response.writeHead(200, { 'content-length': bytes });
     const left = new Promise(resolve => response.once('close', resolve));
     let reads = 0;
