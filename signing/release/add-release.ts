@@ -33,10 +33,13 @@ export interface AddResult {
 }
 
 const plain = z.string().regex(/^[ !#-[\]-~]{0,200}$/, 'plain ASCII without quotes, at most 200 characters');
-/** Starts with a digit, so that no version can be taken for a channel. */
+/** Starts with a digit, so that no version can be taken for a channel; no `..` in the paths made of it. */
 export const releaseVersion = z
   .string()
-  .regex(/^[0-9][A-Za-z0-9._-]{0,63}$/, 'a version: a digit, then letters, digits, dot, underscore, hyphen');
+  .regex(
+    /^(?!.*\.(\.|$))[0-9][A-Za-z0-9._-]{0,63}$/,
+    'a version: a digit, then letters, digits, dot (one at a time, not last), underscore, hyphen',
+  );
 export const architecture = z.string().regex(/^linux-[a-z0-9]{2,16}$/, 'an architecture such as linux-x64');
 
 /** `manifest.json` inside a pilot tarball; other fields are ignored. */

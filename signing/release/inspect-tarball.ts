@@ -29,7 +29,8 @@ export interface TarballContents {
   kept: Map<string, Buffer>;
 }
 
-const SAFE_NAME = /^[A-Za-z0-9._+@-]+(\/[A-Za-z0-9._+@-]+)*$/;
+/** No more than the wrapper accepts on a node: a name it refuses would stop every pilot of the channel. */
+const SAFE_NAME = /^(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._+@-]*(\/[A-Za-z0-9._+@-]+)*$/;
 const MAX_KEPT_BYTES = 1 << 20;
 
 /**
@@ -60,11 +61,11 @@ export async function inspectTarball(options: {
       onReadEntry(entry) {
         const name = entry.path.replace(/^\.\//, '').replace(/\/$/, '');
         if (refusal || (entry.type === 'Directory' && name === '') || name === '.') return entry.resume();
-        if (!SAFE_NAME.test(name) || name.split('/').some(part => part === '..' || part === '.')) {
+        if (!SAFE_NAME.test(name) || name.split('/').includes('.')) {
           refuse(
             'An entry has a name that is not allowed.',
             entry.path,
-            'relative names of A-Z a-z 0-9 . _ + @ -',
+            'relative names of A-Z a-z 0-9 . _ + @ -, a letter, digit or _ first, no ..',
           );
         } else if (entry.type === 'Directory') {
           return entry.resume();

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { Header } from 'tar';
+import { releaseVersion } from '../../../../signing/release/add-release.ts';
 import { inspectTarball } from '../../../../signing/release/inspect-tarball.ts';
 
 let directory: string;
@@ -72,6 +73,9 @@ const bad: [string, Entry[]][] = [
   ['a device', [{ path: 'pilot.mjs', type: 'CharacterDevice' }]],
   ['an absolute name', [{ path: '/pilot.mjs', text: 'x' }]],
   ['a name with ..', [{ path: 'a/../../pilot.mjs', text: 'x' }]],
+  ['a name that a shell may take for a hidden file', [{ path: '.npmrc', text: 'x' }]],
+  ['a name that a tool may take for an option', [{ path: '-rf', text: 'x' }]],
+  ['a name with two dots', [{ path: 'a..b', text: 'x' }]],
   ['a name with a space', [{ path: 'pilot mjs', text: 'x' }]],
   ['a name with a quote', [{ path: 'pilot"mjs', text: 'x' }]],
   [
@@ -95,6 +99,13 @@ for (const [what, entries] of bad) {
     await assert.rejects(inspect(tarOf(entries)), { code: 'E_TARBALL_INVALID', where: 'given.tar.gz' });
   });
 }
+
+test('a version makes a path that the wrapper takes', () => {
+  for (const good of ['1.0.0', '26.10.0', '1.0.0-rc.1', '2_b'])
+    assert.ok(releaseVersion.safeParse(good).success, good);
+  for (const bad of ['1..0', '1.', '1.0..', 'v1', '', '1/0'])
+    assert.ok(!releaseVersion.safeParse(bad).success, bad);
+});
 
 test('refuses what is no gzip, no tar, or cut off', async () => {
   const good = tarOf([{ path: 'a', text: 'x'.repeat(900) }]);
