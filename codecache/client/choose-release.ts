@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { ChannelPointer, QueueChannels } from '../../lib/protocol.ts';
 import type { Floors } from '../../lib/protocol.ts';
 import { signingError } from '../../signing/errors.ts';
+import { parseTarget } from '../../signing/release/verify-metadata.ts';
 import { codecacheError } from '../errors.ts';
 
 export interface Artefact {
@@ -26,7 +27,7 @@ export const BuildCustom = z.object({
 
 /** Channel of a queue by the signed map. @throws E_TUF_FORMAT naming the file. */
 export function channelOf(map: Buffer, queue: string, where: string): string {
-  const { queues, default: fallback } = parse(QueueChannels, map, where);
+  const { queues, default: fallback } = parseTarget(QueueChannels, map, where);
   return Object.hasOwn(queues, queue) ? queues[queue]! : fallback;
 }
 
@@ -37,7 +38,7 @@ export function readPointer(
   floors: Floors | null,
   where: string,
 ): ChannelPointer {
-  const pointer = parse(ChannelPointer, bytes, where);
+  const pointer = parseTarget(ChannelPointer, bytes, where);
   if (pointer.channel !== channel) {
     throw signingError({
       code: 'E_CHANNEL_MISMATCH',
@@ -140,18 +141,4 @@ export function compareVersions(a: string, b: string): number {
     if (a !== b) return a < b ? -1 : 1;
   }
   return 0;
-}
-
-function parse<T>(schema: { parse(value: unknown): T }, bytes: Buffer, where: string): T {
-  try {
-    return schema.parse(JSON.parse(bytes.toString('utf8')));
-  } catch (error) {
-    throw signingError({
-      code: 'E_TUF_FORMAT',
-      message: 'The signed file does not have the form it must have.',
-      where,
-      fix: 'This program may be too old for the repository; update it.',
-      cause: error,
-    });
-  }
 }

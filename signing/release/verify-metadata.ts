@@ -277,7 +277,8 @@ function collectTargets(
   }
 }
 
-function parseTarget<T>(schema: { parse(value: unknown): T }, bytes: Uint8Array, where: string): T {
+/** A small signed target by its schema. @throws E_TUF_FORMAT naming the file. */
+export function parseTarget<T>(schema: { parse(value: unknown): T }, bytes: Uint8Array, where: string): T {
   try {
     return schema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
   } catch (error) {
