@@ -16,10 +16,16 @@ test('a queue that the map does not name follows the default, whatever its name'
 });
 
 const version = fc
-  .array(fc.oneof(fc.nat(30).map(String), fc.constantFrom('rc1', 'beta', '0')), {
-    minLength: 1,
-    maxLength: 4,
-  })
+  .array(
+    fc.oneof(
+      fc.nat(30).map(String),
+      fc.constantFrom('rc1', 'beta', '0', '08', '1e3', '2e1f', '0x1f', 'inf', 'nan', '99999999999999999999'),
+    ),
+    {
+      minLength: 1,
+      maxLength: 4,
+    },
+  )
   .map(parts => parts.join('.'));
 
 test('versions compare by their numbers, both ways the same', () => {
