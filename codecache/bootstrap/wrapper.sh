@@ -16,7 +16,7 @@ W= S= cache= child= nc=
 J='function bad(m){gsub(/[^a-z0-9 .|_-]/,"",m);if(!X)print "bad='\''" m "'\''";X=1;exit}
 function val(x, p){p=P[d] K[d];if(d<1||p in V)bad("structure");V[p]=x;if(Y[d]=="[")N[P[d]]=K[d]}
 function st(t, i,c,n,q){n=length(t);for(i=1;i<=n;i++){c=substr(t,i,1)
-if(c=="{"||c=="["){q=d?P[d] K[d] "|":"";if(q in C||d>30)bad("structure");if(d&&Y[d]=="[")N[P[d]]=K[d];C[q]=1;P[++d]=q;Y[d]=c;K[d]=c=="["?1:""}
+if(c=="{"||c=="["){q=d?P[d] K[d] "|":"";if(q in C||d>30||L!="")bad("structure");if(d&&Y[d]=="[")N[P[d]]=K[d];C[q]=1;P[++d]=q;Y[d]=c;K[d]=c=="["?1:""}
 else if(c=="}"||c=="]"){if(L!="")val(L);L="";if(--d<1&&substr(t,i+1)~/[^ \n]/)bad("structure")}
 else if(c==","){if(L!="")val(L);L="";if(Y[d]=="[")K[d]++;else K[d]=""}
 else if(c!=":"&&c!~/[ \t\r\n]/)L=L c}}

@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { TestContext } from 'node:test';
+import { VerifiedRelease } from '../../../lib/protocol.ts';
 import { keyIdOf } from '../../../signing/keys/signer.ts';
 import type { PublicKeyParts } from '../../../signing/keys/signer.ts';
 import { canonicalBytes, stableJson } from '../../../signing/stable-json.ts';
@@ -156,6 +157,24 @@ test('a trusted root that was damaged on disk is replaced by the pinned one', as
   await rm(join(options.store, 'metadata', pin!, 'state-Q1-linux-x64'));
   const run = await runWrapper(options);
   assert.equal(run.exit, 0, run.stderr);
+});
+
+test('what a cache writes around a signed timestamp does not outlive the try with that cache', async t => {
+  const honest = tree.get('metadata/timestamp.json')!.toString();
+  const origin = await serveTree(t, () => tree);
+  for (const around of [
+    [`rf ${'0'.repeat(64)} bin/none `, '"x":,'],
+    ['e evil } 99999999999999 ', '"x":,'],
+  ] as const) {
+    const junk = around[0] + honest.replace('{"keyid"', `{${around[1]}"keyid"`);
+    const liar = await serveTree(t, () => new Map(tree).set('metadata/timestamp.json', Buffer.from(junk)));
+    const options = await box(t, [liar.url, origin.url]);
+    const run = await runWrapper(options);
+    assert.equal(run.exit, 0, run.stderr);
+    assert.match(run.stderr, new RegExp(`E_TUF_FORMAT ${liar.url}`));
+    const verified: unknown = JSON.parse(await readFile(join(options.directory, 'verified.json'), 'utf8'));
+    assert.equal(VerifiedRelease.parse(verified).cache, origin.url);
+  }
 });
 
 /** A directory with the tools of this machine by these names, to be a PATH of its own. */
