@@ -72,10 +72,10 @@ form(){ no E_TUF_FORMAT "$1" "${2:-$bad}"; }
 gone(){ no E_CACHE_UNREACHABLE "$1" "no answer (status $code)"; }
 disk(){ no E_STORE_WRITE "$1" 'cannot be written'; }
 wait_for(){ child=$1 rc=0; wait "$child" || rc=$?; child=; }
-get(){ # path maxbytes: body in $W/got, status in $code; bounded in size, connect time and stall
+get(){ # path maxbytes: body in $W/got, status in $code; bounded in size, connect time, stall and, with curl, time
 	rm -f "$W/got"
 	if [ "$tool" = curl ]; then
-		(ulimit -f $(($2 / 512 + 8)); exec curl -qs -o "$W/got" -w '%{http_code}\n' --connect-timeout 5 --speed-limit 1 --speed-time 20 --max-time 7200 ${nc:+"-HCache-Control: no-cache"} "$cache/$1") >"$W/code" 2>/dev/null &
+		(ulimit -f $(($2 / 512 + 8)); exec curl -qs -o "$W/got" -w '%{http_code}\n' --connect-timeout 5 --speed-limit 1 --speed-time 20 --max-time $(($2 / 8192 + 120)) ${nc:+"-HCache-Control: no-cache"} "$cache/$1") >"$W/code" 2>/dev/null &
 		wait_for $!
 		code=000
 		read -r code <"$W/code" || :

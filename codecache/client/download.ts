@@ -9,10 +9,19 @@ export interface DownloadTimeouts {
   connectSeconds: number;
   /** Without a byte: a stall. Slow is not dead. */
   stallSeconds: number;
-  totalSeconds: number;
+  /** A file may take this long and the time its greatest length takes at the least rate; else a cache that sends a byte
+   * now and then could hold a node for hours. */
+  graceSeconds: number;
+  leastBytesPerSecond: number;
 }
 
-export const defaultTimeouts: DownloadTimeouts = { connectSeconds: 5, stallSeconds: 20, totalSeconds: 7200 };
+/** The wrapper allows the same. */
+export const defaultTimeouts: DownloadTimeouts = {
+  connectSeconds: 5,
+  stallSeconds: 20,
+  graceSeconds: 120,
+  leastBytesPerSecond: 8192,
+};
 
 /** The connections of one run of the client. */
 export interface Downloads {
@@ -67,7 +76,8 @@ export function openDownloads(options: {
 
   async function* chunks(source: Source, path: string, maxBytes: number): AsyncGenerator<Buffer> {
     const url = urlOf(source, path);
-    const deadline = AbortSignal.timeout(timeouts.totalSeconds * 1000);
+    const seconds = timeouts.graceSeconds + maxBytes / timeouts.leastBytesPerSecond;
+    const deadline = AbortSignal.timeout(Math.ceil(seconds * 1000));
     let reply: Dispatcher.ResponseData;
     try {
       reply = await request(url, {

@@ -3,6 +3,7 @@ import { chmod, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { TestContext } from 'node:test';
+import { defaultTimeouts } from '../../../codecache/client/download.ts';
 import { checkRelease, fetchRelease } from '../../../codecache/client/fetch-release.ts';
 import { withNodeLock } from '../../../codecache/client/node-lock.ts';
 import { serveStore } from '../../../codecache/origin/serve-store.ts';
@@ -91,12 +92,25 @@ test('a stall is a failure, slowness is not', async t => {
       response.on('close', () => clearInterval(timer));
       return undefined;
     });
-  const timeouts = { connectSeconds: 2, stallSeconds: 0.6, totalSeconds: 60 };
+  const timeouts = { ...defaultTimeouts, connectSeconds: 2, stallSeconds: 0.6 };
   const slow = await behave('slow');
   assert.equal((await fetchRelease({ ...(await node(t, [slow.url])), timeouts })).cache, slow.url);
   const stall = await behave('stall');
   const good = await serveTree(t, () => tree);
   assert.equal((await fetchRelease({ ...(await node(t, [stall.url, good.url])), timeouts })).cache, good.url);
+});
+
+test('a cache that sends a byte now and then holds nobody for long', async t => {
+  const drip = await upstream(t, (_request, response) => {
+    response.writeHead(200, { 'content-length': 60_000 });
+    const timer = setInterval(() => response.write(' '), 50);
+    response.on('close', () => clearInterval(timer));
+  });
+  const good = await serveTree(t, () => tree);
+  const timeouts = { ...defaultTimeouts, graceSeconds: 0.5, leastBytesPerSecond: 1e7 };
+  const started = Date.now();
+  assert.equal((await fetchRelease({ ...(await node(t, [drip.url, good.url])), timeouts })).cache, good.url);
+  assert.ok(Date.now() - started < 10_000);
 });
 
 test('clients and wrappers on one node download once, and understand one store', async t => {

@@ -44,7 +44,7 @@ function ownKey() {
   const parts: PublicKeyParts = {
     keytype: 'ecdsa',
     scheme: 'ecdsa-sha2-nistp256',
-    keyval: { public: publicKey.export({ type: 'spki', format: 'pem' }) as string },
+    keyval: { public: publicKey.export({ type: 'spki', format: 'pem' }) },
   };
   const signed = (value: Signed, keyid = keyIdOf(parts)) => ({
     keyid,
@@ -212,6 +212,17 @@ test('a status that is no number does not reach log and result', async t => {
   assert.deepEqual([run.exit, run.result.code], [4, 'E_CACHE_UNREACHABLE']);
   assert.match(run.result.message, /status 000/);
   assert.match(run.stderr, /^[\n -~]*$/);
+});
+
+test('a cache that sends a byte now and then holds no file for hours', async t => {
+  const origin = await serveTree(t, () => tree);
+  const environment = await shim(t, 'curl', 'echo "$@" >>asked\nexec REAL "$@"');
+  const options = await box(t, [origin.url]);
+  assert.equal((await runWrapper({ ...options, environment })).exit, 0);
+  const asked = (await readFile(join(options.directory, 'asked'), 'utf8')).trim().split('\n');
+  for (const line of asked.filter(line => line.includes('/metadata/'))) {
+    assert.ok(Number(/--max-time (\d+) /.exec(line)?.[1]) < 300, line);
+  }
 });
 
 test('a full disk is not the fault of the cache', async t => {
