@@ -202,7 +202,9 @@ async function enrolNew(
     issued_ms: moment.atMs,
     expires_ms: moment.atMs + toMs(validSeconds),
   });
-  await updateSubmissionState(trx, submission.submission_id, 'open', 'enrolled', pilotId);
+  if (!(await updateSubmissionState(trx, submission.submission_id, 'open', 'enrolled', pilotId))) {
+    throw gone(submission.submission_id, 'it expired just now');
+  }
   return enrolled(context, submission, pilotId, { certificateChain, validSeconds }, moment);
 }
 

@@ -33,7 +33,7 @@ const pilotOf = ({ pilotId }: { pilotId: string }): PilotCaller => ({
   pilotId,
 });
 
-forEachDatabase((_dialect, databaseTest) => {
+forEachDatabase((dialect, databaseTest) => {
   databaseTest('a submission is redeemed once, by one key, with the same answer again', async database => {
     const lab = await openLab(database);
     const [submission] = await takeSubmissions(lab, 1);
@@ -155,6 +155,27 @@ forEachDatabase((_dialect, databaseTest) => {
     await complete(lab, fresh, next);
     await assert.rejects(complete(lab, old, lease), { code: 'E_JOB_GONE' });
   });
+
+  // SQLite has one writer at a time: nothing expires while a pilot enrols.
+  if (dialect !== 'sqlite') {
+    databaseTest('a submission that expires while its pilot enrols has no pilot', async database => {
+      const lab = await openLab(database);
+      const sweeper = await openLab(database);
+      const [submission] = await takeSubmissions(lab, 1);
+      const { issuer } = lab.context;
+      lab.context.issuer = {
+        read: csr => issuer.read(csr),
+        issue: async options => {
+          await sweeper.db.updateTable('submission').set({ state: 'expired' }).execute();
+          return issuer.issue(options);
+        },
+      };
+      await assert.rejects(enrolPilot(lab.context, newId(), enrolBody(submission!, newKey())), {
+        code: 'E_SUBMISSION_GONE',
+      });
+      assert.equal((await lab.db.selectFrom('pilot').selectAll().execute()).length, 0);
+    });
+  }
 
   databaseTest('nobody is told that a certificate outlives its authority', async database => {
     const lab = await openLab(database, { pilotCertificateSeconds: 1_000_000 });
