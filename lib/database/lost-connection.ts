@@ -18,8 +18,14 @@ export function namingLoss<Connection extends DatabaseConnection>(
     try {
       return await (execute as typeof connection.executeQuery<Row>)(query, ...(rest as []));
     } catch (error) {
+      forgetStatement(error);
       throw classifyError(error) === 'unreachable' ? databaseUnreachable(url, error) : error;
     }
   };
   return connection;
+}
+
+/** mysql2 puts the statement with all its values into its errors, and from there it would go into logs. */
+function forgetStatement(error: unknown): void {
+  if (typeof error === 'object' && error !== null && 'sql' in error) delete error.sql;
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { inspect } from 'node:util';
 import { sql } from 'kysely';
 import type { Transaction } from 'kysely';
 import type { Database } from '../../../lib/database/database.ts';
@@ -234,6 +235,22 @@ forEachDatabase((dialect, databaseTest) => {
       row,
       { hash: 'h', job: 'k', other: null },
     ]);
+  });
+
+  databaseTest('an error of the database does not carry the values of its statement', async ({ open }) => {
+    const database = await open<Schema>();
+    await migrate(database, migrations);
+    const row = { hash: 'h', job: 'j', other: 'password=hunter2' };
+    await database.db
+      .insertInto('secret')
+      .values({ ...row, other: null })
+      .execute();
+    const insert = () => database.db.insertInto('secret').values(row).execute();
+    await assert.rejects(insert, (error: unknown) => {
+      assert.ok(isUniqueViolation(error));
+      assert.doesNotMatch(inspect(error, { depth: 10 }), /hunter2/);
+      return true;
+    });
   });
 
   databaseTest('insertIfAbsent does not hide the violation of another key', async ({ open }) => {
