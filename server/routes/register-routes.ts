@@ -2,7 +2,6 @@ import fastifySwagger from '@fastify/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { jsonSchemaTransform } from 'fastify-type-provider-zod';
 import type { TLSSocket } from 'node:tls';
-import { isDatabaseUnreachable } from '../../lib/database/errors.ts';
 import { PilotageError } from '../../lib/errors.ts';
 import type { HttpServer } from '../../lib/http-server.ts';
 import { Problem, wireError } from '../../lib/problem.ts';
@@ -16,6 +15,7 @@ import { anonymous } from '../policy/caller.ts';
 import type { Caller } from '../policy/caller.ts';
 import { policyTable } from '../policy/policy-table.ts';
 import type { Call } from './call.ts';
+import { databaseOr503 } from './database-or-503.ts';
 import { handlers } from './handlers.ts';
 
 export interface RouteOptions {
@@ -123,19 +123,6 @@ async function whoCalls(action: Action, request: FastifyRequest, options: RouteO
 }
 
 const answerOf = <N extends RouteName>(name: N, call: Call<N>) => databaseOr503(() => handlers[name](call));
-
-async function databaseOr503<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!isDatabaseUnreachable(error)) throw error;
-    throw wireError('E_NOT_READY', 'The database cannot be reached now.', {
-      retryAfterSeconds: 2,
-      fix: 'Nothing: repeat the request, with the same idempotency key.',
-      cause: error,
-    });
-  }
-}
 
 function idempotencyKey(request: FastifyRequest): string {
   const key = request.headers[IDEMPOTENCY_HEADER];
