@@ -50,8 +50,7 @@ const Limits = z.strictObject({
   returns: z.int().min(1).default(100).describe('Times a job may be handed back before it fails.'),
 });
 
-/** Settings of `pilotage server run`. */
-export const ServerConfig = z.strictObject({
+const settings = z.strictObject({
   listen: z
     .string()
     .default('127.0.0.1:25443')
@@ -142,4 +141,27 @@ export const ServerConfig = z.strictObject({
     .describe('Where floors of signed metadata come from.'),
   limits: Limits.prefault({}).describe('Bounds.'),
 });
+
+/** Settings of `pilotage server run`. */
+export const ServerConfig = settings
+  .refine(({ heartbeatSeconds, leaseSeconds }) => heartbeatSeconds < leaseSeconds, {
+    path: ['heartbeatSeconds'],
+    error: 'must be less than leaseSeconds, or every attempt is lost between two reports',
+  })
+  .refine(
+    ({ heartbeatSeconds, retrySeconds, pilotLeaseSeconds }) =>
+      Math.max(heartbeatSeconds, retrySeconds) < pilotLeaseSeconds,
+    {
+      path: ['pilotLeaseSeconds'],
+      error: 'must be more than heartbeatSeconds and retrySeconds, or working pilots lose their places',
+    },
+  )
+  .refine(({ pandaIds }) => pandaIds.first <= pandaIds.last, {
+    path: ['pandaIds', 'last'],
+    error: 'must not be below pandaIds.first',
+  })
+  .refine(({ queues }) => new Set(queues.map(({ name }) => name)).size === queues.length, {
+    path: ['queues'],
+    error: 'two queues have the same name',
+  });
 export type ServerConfig = z.output<typeof ServerConfig>;

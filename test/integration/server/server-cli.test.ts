@@ -67,6 +67,15 @@ describe('pilotage server and pilotage db', () => {
     };
     assert.match(await refused({ leaseSecond: 3 }), /^2 E_CONFIG_INVALID[\s\S]*"leaseSeconds"/);
     assert.match(await refused({ instance: 'with space' }), /^2 E_CONFIG_INVALID[\s\S]*instance/);
+    const [queue] = site.settings.queues!;
+    for (const [settings, named] of [
+      [{ leaseSeconds: 60, heartbeatSeconds: 60 }, 'heartbeatSeconds'],
+      [{ pilotLeaseSeconds: 4 }, 'pilotLeaseSeconds'],
+      [{ pandaIds: { first: 9, last: 8 } }, 'pandaIds.last'],
+      [{ queues: [queue, { ...queue, vo: 'biology' }] }, 'queues'],
+    ] as const) {
+      assert.match(await refused(settings), new RegExp(`^2 E_CONFIG_INVALID[\\s\\S]*${named}`));
+    }
     assert.match(await refused({ secretKeyFile: '/nowhere/key' }), /^2 E_FILE_MISSING[\s\S]*\/nowhere\/key/);
     assert.match(await refused({ databaseUrl: 'oracle:x' }), /^2 E_DATABASE_URL/);
     const { port } = new URL(site.server.url);
