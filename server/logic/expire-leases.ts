@@ -1,12 +1,13 @@
 import { claimSweep } from '../queries/claim-sweep.ts';
 import { expireSubmissions } from '../queries/expire-submissions.ts';
 import { listExpiredAttempts } from '../queries/list-expired-attempts.ts';
+import { listExpiredPilots } from '../queries/list-expired-pilots.ts';
 import { pruneIdempotent } from '../queries/prune-idempotent.ts';
 import { touchAlive } from '../queries/touch-alive.ts';
 import { inTransaction, toMs } from './context.ts';
 import type { ServerContext } from './context.ts';
 import { loseAttempt } from './lose-attempt.ts';
-import { losePilots } from './lose-pilots.ts';
+import { losePilot } from './lose-pilots.ts';
 
 const BATCH = 200;
 
@@ -40,13 +41,22 @@ export async function expireLeases(context: ServerContext): Promise<{ attemptsLo
       log.error({ err: error }, 'attempt could not be ended');
     }
   }
-  const more = await inTransaction(context, (trx, moment) =>
-    losePilots(context, trx, moment, { limit: BATCH }),
+  const silent = await inTransaction(context, (trx, { atMs }) =>
+    listExpiredPilots(trx, { atMs, limit: BATCH }),
   );
+  for (const pilot of silent) {
+    try {
+      const queues = await inTransaction(context, (trx, moment) => losePilot(context, trx, pilot, moment));
+      for (const queue of queues) requeued.add(queue);
+    } catch (error) {
+      // Nor must one pilot.
+      context.log.error({ err: error, pilotId: pilot.pilot_id }, 'pilot could not be ended');
+    }
+  }
   await inTransaction(context, async (trx, moment) => {
     await expireSubmissions(trx, moment.atMs);
     await pruneIdempotent(trx, moment.atMs - toMs(settings.idempotencySeconds));
   });
-  for (const queue of new Set([...requeued, ...more])) context.wakeup.notify(queue);
+  for (const queue of requeued) context.wakeup.notify(queue);
   return { attemptsLost };
 }

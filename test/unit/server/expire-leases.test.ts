@@ -103,6 +103,24 @@ forEachDatabase((_dialect, databaseTest) => {
     ]);
   });
 
+  databaseTest(
+    'a pilot that cannot be ended keeps no other from it, nor the rest of the sweep',
+    async database => {
+      const lab = await openLab(database);
+      const [broken, healthy] = await submit(lab, {}, {});
+      const pilots = [await newPilot(lab), await newPilot(lab)];
+      for (const pilot of pilots) {
+        await acquireLease(lab, pilot);
+        await silent(lab, pilot);
+      }
+      await lab.db.updateTable('job').set({ state: 'closed' }).where('job_id', '=', broken!).execute();
+      await lab.db.updateTable('idempotency').set({ stored_ms: 1 }).execute();
+      await expireLeases(lab.context);
+      assert.equal(await stateOf(lab, healthy!), 'activated');
+      assert.equal((await lab.db.selectFrom('idempotency').selectAll().execute()).length, 0);
+    },
+  );
+
   databaseTest('a killed job whose pilot is lost is cancelled, not run again', async database => {
     const lab = await openLab(database);
     const [jobId] = await submit(lab, {});
