@@ -21,6 +21,7 @@ const program = new Command('pilotage')
   .option('--json', 'print results and errors as JSON')
   .showHelpAfterError('(run with --help to see how it is used)')
   .configureHelp({ showGlobalOptions: true })
+  .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'E_USAGE: ')) })
   .exitOverride(ended => process.exit(ended.exitCode === 0 ? exitCodes.ok : exitCodes.usage));
 
 // Only the folder of the command that was named is loaded; all of them for help and for a name that none has.

@@ -47,7 +47,13 @@ export async function loadConfig<S extends z.ZodObject>(options: {
   const result = options.schema.safeParse(merged);
   if (!result.success) {
     const file = options.file ?? options.given?.where;
-    throw describeIssue(result.error.issues[0]!, known, sources, { file, envPrefix: options.envPrefix });
+    const { issues } = result.error;
+    // A misspelt name first: what it leaves out follows from it.
+    const worst = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0]!;
+    const descriptions = Object.fromEntries(
+      known.map(key => [key, (options.schema.shape[key] as z.ZodType).description]),
+    );
+    throw describeIssue(worst, known, sources, { file, envPrefix: options.envPrefix, descriptions });
   }
   return { value: Object.freeze(result.data) as z.output<S>, sources };
 }
@@ -100,7 +106,11 @@ function describeIssue(
   issue: z.core.$ZodIssue,
   known: string[],
   sources: Record<string, ConfigSource>,
-  options: { file?: string | undefined; envPrefix: string },
+  options: {
+    file?: string | undefined;
+    envPrefix: string;
+    descriptions: Record<string, string | undefined>;
+  },
 ) {
   const top = String(issue.path[0] ?? '');
   const unknownTop = issue.code === 'unrecognized_keys' && issue.path.length === 0 ? issue.keys[0]! : top;
@@ -125,7 +135,7 @@ function describeIssue(
       code: 'E_CONFIG_INVALID',
       message: `The setting "${issue.path.join('.')}" is needed and nothing gives it.`,
       where: options.file ?? 'no configuration file was named',
-      expected: issue.message,
+      expected: issue.path.length === 1 ? (options.descriptions[top] ?? issue.message) : issue.message,
       fix: `Set "${top}" in the file (--config), by a flag, or as ${environment}.`,
     });
   }

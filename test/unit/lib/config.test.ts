@@ -73,3 +73,21 @@ test('config is data: code in it stays a string', async () => {
   const { value } = await load('listen: "${require(1)} import(2)"\n');
   assert.equal(value.listen, '${require(1)} import(2)');
 });
+
+test('a setting that is needed and missing is named with what it is; a misspelt one goes first', async () => {
+  const needy = z.strictObject({
+    instance: z.string().describe('Name of this instance.'),
+    port: z.number().default(1),
+  });
+  await assert.rejects(loadConfig({ schema: needy, envPrefix: 'P_', env: {} }), (error: PilotageError) => {
+    assert.match(error.message, /"instance" is needed/);
+    assert.equal(error.expected, 'Name of this instance.');
+    assert.match(error.fix!, /P_INSTANCE/);
+    return true;
+  });
+  await assert.rejects(
+    loadConfig({ schema: needy, envPrefix: 'P_', env: {}, flags: { instanec: 'x' } }),
+    (error: PilotageError) =>
+      /Unknown setting "instanec"/.test(error.message) && /"instance"/.test(error.fix!),
+  );
+});
