@@ -99,6 +99,7 @@ for (const [name, command] of Object.entries({
     const unknown = await writeConfig(`${name}-unknown.yaml`, 'listenn: 127.0.0.1:1\n');
     const said = refused([...command, '--config', unknown]);
     assertHelps(said, 'E_CONFIG_INVALID', unknown);
+    assert.match(said, /Unknown setting "listenn"/);
   });
 }
 
