@@ -16,7 +16,7 @@ export interface ProgramOptions {
   logFile: string;
   env?: NodeJS.ProcessEnv;
   readySeconds?: number;
-  /** Called when the process ends without having been told to. */
+  /** Called when the process, once it was ready, ends without having been told to. */
   onExit?: (code: number | null, signal: NodeJS.Signals | null) => void;
 }
 
@@ -51,12 +51,16 @@ export async function startProgram(options: ProgramOptions): Promise<Program> {
     if (complaint.length > 20) complaint.shift();
   });
   let stopping = false;
+  let isReady = false;
   child.once('close', () => log.end());
   child.once('exit', (code, signal) => {
-    if (!stopping) options.onExit?.(code, signal);
+    if (isReady && !stopping) options.onExit?.(code, signal);
   });
   try {
     const ready = await readyLine(child, options, () => complaint.join(''));
+    // An end before this is the error of this call, and nobody else's to hear of.
+    isReady = true;
+    if (hasEnded(child)) options.onExit?.(child.exitCode, child.signalCode);
     return {
       name: options.name,
       pid: child.pid!,
@@ -126,8 +130,10 @@ function readyJson(line: string): Program['ready'] | undefined {
   }
 }
 
+const hasEnded = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null;
+
 async function end(child: ChildProcess, deadlineSeconds: number): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
+  if (hasEnded(child)) return;
   const ended = once(child, 'exit');
   child.kill('SIGTERM');
   const timer = setTimeout(() => child.kill('SIGKILL'), deadlineSeconds * 1000);

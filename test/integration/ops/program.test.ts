@@ -95,3 +95,36 @@ test('a supervised program that is killed comes back at the same address, until 
   assert.ok(!isAlive(second));
   assert.equal(reasons.length, 1, 'a stop is no reason to restart');
 });
+
+test('a supervised program that cannot come back is tried by one loop, however often it fails', async t => {
+  const directory = await scratch(t);
+  const reasons: string[] = [];
+  let moved = 0;
+  const clock = {
+    now: Date.now,
+    monotonic: () => moved,
+    sleep: async (milliseconds: number, signal?: AbortSignal) => {
+      signal?.throwIfAborted();
+      moved += milliseconds;
+    },
+  };
+  const program = await startSupervised({
+    ...store(directory, `127.0.0.1:${await freePort()}`),
+    clock,
+    onRestart: reason => reasons.push(reason),
+  });
+  // The store cannot start without its directory; what is there instead stands for anything that keeps it down.
+  await rm(join(directory, 'public'), { recursive: true });
+  const first = program.pid;
+  process.kill(first, 'SIGKILL');
+  await waitUntil('it has failed twice', () => reasons.length >= 3, { seconds: 20 });
+  await mkdir(join(directory, 'public', 'metadata'), { recursive: true });
+  await waitUntil('it is back', () => program.pid !== first, { seconds: 20 });
+  await program.stop();
+  assert.equal(reasons[0], 'SIGKILL');
+  assert.deepEqual(
+    reasons.slice(1).filter(reason => !reason.includes('before it was ready')),
+    [],
+    'an end before it was ready is told once, by the loop that started it',
+  );
+});
