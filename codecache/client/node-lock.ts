@@ -50,7 +50,12 @@ async function take(lock: string): Promise<boolean> {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
     throw fromSystemError(error, lock);
   }
-  await writeFile(join(lock, 'pid'), `${process.pid} ${await startTime(process.pid)}\n`);
+  try {
+    await writeFile(join(lock, 'pid'), `${process.pid} ${await startTime(process.pid)}\n`);
+  } catch (error) {
+    await rm(lock, { recursive: true, force: true });
+    throw fromSystemError(error, lock);
+  }
   return true;
 }
 

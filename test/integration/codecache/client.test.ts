@@ -263,6 +263,18 @@ test('a snapshot fast-forwarded by a stolen key is forgotten when the root names
   assert.equal((await fetchRelease(options)).release.metadata.snapshot, metadata.snapshot);
 });
 
+test('a lock that cannot be signed is not left behind', async t => {
+  // Not writable like a full disk, for anybody: the path of the file in the lock is longer than a path may be.
+  let storeDirectory = await temporaryDirectory(t);
+  while (storeDirectory.length < 4088) {
+    storeDirectory = join(storeDirectory, 'x'.repeat(Math.min(200, 4088 - storeDirectory.length)));
+  }
+  await mkdir(storeDirectory.slice(0, 4088), { recursive: true });
+  const options = { storeDirectory: storeDirectory.slice(0, 4088), clock: systemClock, waitSeconds: 1 };
+  await assert.rejects(withNodeLock(options, () => Promise.resolve()), { code: /^E_/ });
+  assert.deepEqual(await readdir(options.storeDirectory), []);
+});
+
 test('one at a time holds the node lock; a dead holder does not block', async t => {
   const storeDirectory = await temporaryDirectory(t);
   let inside = 0;
