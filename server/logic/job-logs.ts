@@ -10,6 +10,8 @@ import { requireReadableJob } from './visible-job.ts';
 
 /** The newest bytes of a stream that one answer holds. */
 const REPLY_BYTES = 8 << 20;
+/** More than one piece of log holds (base64 of at most 1 MiB). */
+const CHUNK_BYTES = 1 << 20;
 
 /**
  * Output of a job's newest attempt, or of a named one: what was uploaded, else the tails of its heartbeats.
@@ -53,7 +55,7 @@ async function readStream(
   if (!end) {
     return { text: stream === 'stdout' ? attempt.tail_stdout : attempt.tail_stderr, complete: false };
   }
-  const chunks = await listLogChunks(db, attempt.attempt_id, stream);
+  const chunks = await listLogChunks(db, attempt.attempt_id, stream, REPLY_BYTES + CHUNK_BYTES);
   const data = Buffer.concat(chunks.map(chunk => Buffer.from(chunk.data, 'base64')));
   const kept = data.subarray(Math.max(0, data.length - REPLY_BYTES));
   return {

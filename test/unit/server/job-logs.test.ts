@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { KyselyPlugin } from 'kysely';
 import type { Lease, RequestBody } from '../../../lib/protocol.ts';
 import { formatError } from '../../../lib/errors.ts';
 import { newId } from '../../../lib/ids.ts';
@@ -93,6 +94,31 @@ forEachDatabase((_dialect, databaseTest) => {
     const logs = await jobLogs(lab.context, alice, jobId!, undefined);
     assert.equal(logs.stdout, 'x'.repeat(1000) + 'y'.repeat(24));
     assert.equal(logs.complete, false);
+  });
+
+  databaseTest('of a large log no more is read than is shown', async database => {
+    const lab = await openLab(database);
+    const [jobId] = await submit(lab, {});
+    const pilot = await newPilot(lab);
+    const lease = await acquireLease(lab, pilot);
+    const piece = 700_000;
+    for (let index = 0; index < 18; index += 1) {
+      await append(lab, pilot, lease, index * piece, String.fromCharCode(97 + index).repeat(piece));
+    }
+    let read = 0;
+    const counting: KyselyPlugin = {
+      transformQuery: ({ node }) => node,
+      transformResult: async ({ result }) => {
+        for (const row of result.rows) if (typeof row.data === 'string') read += row.data.length;
+        return result;
+      },
+    };
+    const { db } = lab.context.database;
+    const context = { ...lab.context, database: { ...lab.context.database, db: db.withPlugin(counting) } };
+    const { stdout } = await jobLogs(context, alice, jobId!, undefined);
+    assert.equal(stdout.length, 8 << 20);
+    assert.ok(stdout.endsWith('r'.repeat(piece)) && stdout.startsWith('g'));
+    assert.ok(read > 8 << 20 && read < 13.5e6, `${read} characters`);
   });
 
   databaseTest('an attempt of another VO is not told from none, nor is its job named', async database => {
