@@ -103,14 +103,14 @@ test('store, cache, fetch and stats work together from the command line', async 
 test('wrong use is answered with what, where and the fix, without a stack trace', async t => {
   const directory = await temporaryDirectory(t);
   const cases: [string[], number, RegExp][] = [
-    [['store', 'serve'], 2, /E_CONFIG_INVALID.*--dir/],
+    [['store', 'serve'], 2, /E_CONFIG_INVALID.*"dir" is needed/],
     [['store', 'serve', '--dir', directory], 2, /E_FILE_MISSING.*no published repository/],
     [
       ['store', 'serve', '--dir', directory, '--config', join(directory, 'none.yaml')],
       2,
       /E_CONFIG_UNREADABLE/,
     ],
-    [['cache', 'serve', '--dir', directory], 2, /E_CONFIG_INVALID.*--upstream/],
+    [['cache', 'serve', '--dir', directory], 2, /E_CONFIG_INVALID.*"upstreams" is needed/],
     [['cache', 'serve', '--dir', directory, '--upstream', 'ftp://x'], 2, /E_CONFIG_INVALID.*http: or https:/],
     [
       ['cache', 'serve', '--dir', directory, '--upstream', 'http://x', '--listen', 'nowhere'],
