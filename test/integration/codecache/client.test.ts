@@ -271,7 +271,10 @@ test('a lock that cannot be signed is not left behind', async t => {
   }
   await mkdir(storeDirectory.slice(0, 4088), { recursive: true });
   const options = { storeDirectory: storeDirectory.slice(0, 4088), clock: systemClock, waitSeconds: 1 };
-  await assert.rejects(withNodeLock(options, () => Promise.resolve()), { code: /^E_/ });
+  await assert.rejects(
+    withNodeLock(options, () => Promise.resolve()),
+    { code: /^E_/ },
+  );
   assert.deepEqual(await readdir(options.storeDirectory), []);
 });
 
