@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { createQueryId } from 'kysely';
+import type { KyselyPlugin, RootOperationNode } from 'kysely';
+import { countRefusals } from '../../../server/queries/count-refusals.ts';
 import { newId } from '../../../lib/ids.ts';
 import { acquireJob } from '../../../server/logic/acquire-job.ts';
 import { demand } from '../../../server/logic/demand.ts';
@@ -29,7 +32,7 @@ const q1 = (more = {}) => ({
   ...more,
 });
 
-forEachDatabase((_dialect, databaseTest) => {
+forEachDatabase((dialect, databaseTest) => {
   databaseTest('the most urgent job first, then the oldest', async database => {
     const lab = await openLab(database);
     const [low, normal, second, urgent] = await submit(lab, { priority: 1 }, {}, {}, { priority: 5000 });
@@ -120,6 +123,39 @@ forEachDatabase((_dialect, databaseTest) => {
       pilots.some(({ queue, refusals_json }) => queue === 'q1' && refusals_json.includes('walltime')),
     );
   });
+
+  if (dialect === 'sqlite') {
+    databaseTest(
+      'why jobs do not fit is told from waiting jobs, not from all there ever were',
+      async database => {
+        const lab = await openLab(database);
+        const statements: RootOperationNode[] = [];
+        const recording: KyselyPlugin = {
+          transformQuery: ({ node }) => {
+            statements.push(node);
+            return node;
+          },
+          transformResult: async ({ result }) => result,
+        };
+        const offer = {
+          queue: 'q1',
+          labels: ['user'],
+          cores: 1,
+          memoryBytes: 1,
+          diskBytes: 1,
+          wallSeconds: 1,
+        };
+        await countRefusals(lab.db.withPlugin(recording), 'physics', offer);
+        const query = lab.db.getExecutor().compileQuery(statements.at(-1)!, createQueryId());
+        const { rows } = await lab.db.executeQuery<{ detail: string }>({
+          ...query,
+          sql: `explain query plan ${query.sql}`,
+        });
+        const plan = rows.map(row => row.detail).join('; ');
+        assert.match(plan, /SEARCH job USING INDEX job_by_claim \(queue=\? AND state=\?\)/);
+      },
+    );
+  }
 
   databaseTest('huge offers are compared as numbers', async database => {
     const lab = await openLab(database);
