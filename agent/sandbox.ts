@@ -1,6 +1,7 @@
-import { chmod, mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ensureDirectory } from '../lib/files.ts';
+import { removeTree } from '../lib/remove-tree.ts';
 
 /** Paths of one attempt below the pilot's sandbox. */
 export interface AttemptPaths {
@@ -42,21 +43,10 @@ export async function makeAttemptDirectories(sandbox: string, attemptId: string)
  * @returns what stands in the way, if something does: the next job matters more.
  */
 export async function removeAttemptDirectories(paths: AttemptPaths): Promise<string | undefined> {
-  const remove = () => rm(paths.root, { recursive: true, force: true, maxRetries: 3, retryDelay: 100 });
   try {
-    await remove().catch(async () => {
-      await openUp(paths.root);
-      await remove();
-    });
+    await removeTree(paths.root);
     return undefined;
   } catch (error) {
     return (error as Error).message;
-  }
-}
-
-async function openUp(directory: string): Promise<void> {
-  await chmod(directory, 0o700);
-  for (const entry of await readdir(directory, { withFileTypes: true })) {
-    if (entry.isDirectory()) await openUp(join(directory, entry.name));
   }
 }

@@ -1,5 +1,6 @@
 import { readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { removeTree } from '../../lib/remove-tree.ts';
 import { isLive } from '../ledger/pilot-states.ts';
 import { pilotById } from '../ledger/pilots.ts';
 import { pruneLedger } from '../ledger/prune.ts';
@@ -42,7 +43,7 @@ async function sweepSandboxes(context: CycleContext, nowMs: number): Promise<voi
       const path = sandboxPath(spool, { batchId, submissionId });
       if (row === undefined || isLive(row.state) || row.state === 'lost') continue;
       if (row.state === 'unsubmitted') {
-        await rm(path, { recursive: true, force: true });
+        await removeTree(path).catch(error => complain(context, path, error));
         continue;
       }
       await rm(join(path, 'bootstrap.json'), { force: true });
@@ -52,7 +53,17 @@ async function sweepSandboxes(context: CycleContext, nowMs: number): Promise<voi
     if (submissionIds.length === 0) await removeSettledBatch(context, directory, nowMs);
   }
   const limits = { nowMs, maxAgeSeconds: config.keep.sandboxSeconds, maxBytes: config.keep.sandboxBytes };
-  for (const sandbox of overdue(ended, limits)) await engine.forget(sandbox as (typeof ended)[number]);
+  for (const sandbox of overdue(ended, limits)) {
+    await engine
+      .forget(sandbox as (typeof ended)[number])
+      .catch((error: unknown) => complain(context, sandbox.path, error));
+  }
+}
+
+/** One sandbox that cannot be removed must not keep all others. */
+function complain({ log, signal }: CycleContext, path: string, error: unknown): void {
+  signal.throwIfAborted();
+  log.warn({ err: error, path }, 'a sandbox could not be removed');
 }
 
 /** The engine's record of a batch without sandboxes; kept as long as a sandbox would be. */

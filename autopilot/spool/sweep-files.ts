@@ -1,4 +1,4 @@
-import { readdir, rm, rmdir, stat } from 'node:fs/promises';
+import { lstat, readdir, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 export interface Found {
@@ -40,7 +40,7 @@ export async function measureFiles(directory: string): Promise<Found[]> {
     const path = join(directory, entry.name);
     if (entry.isDirectory()) found.push(...(await measureFiles(path)));
     else {
-      const seen = await stat(path).catch(() => null);
+      const seen = await lstat(path).catch(() => null);
       if (seen !== null) found.push({ path, bytes: seen.size, changedMs: Math.floor(seen.mtimeMs) });
     }
   }
@@ -58,7 +58,8 @@ async function entriesOf(directory: string) {
   try {
     return await readdir(directory, { withFileTypes: true });
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    // What a payload left may be closed to us, or deeper than any path; it counts with what can be seen.
+    if (/^(ENOENT|EACCES|ENAMETOOLONG|ENOTDIR)$/.test((error as NodeJS.ErrnoException).code ?? '')) return [];
     throw error;
   }
 }

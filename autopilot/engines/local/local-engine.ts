@@ -2,6 +2,7 @@ import { access, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ensureDirectory, writeFileAtomic } from '../../../lib/files.ts';
 import type { Logger } from '../../../lib/log.ts';
+import { removeTree } from '../../../lib/remove-tree.ts';
 import type { Engine, EngineJob, EngineSnapshot, PilotRef } from '../engine.ts';
 import { claimBatch, readBatch } from './batch-marker.ts';
 import { askToEnd, endByForce } from './end-session.ts';
@@ -180,7 +181,7 @@ export async function openLocalEngine(options: LocalEngineOptions): Promise<Engi
     async forget(pilot) {
       const job = await look(pilot);
       if (job.state !== 'ended') return;
-      await rm(sandboxOf(pilot), { recursive: true, force: true });
+      await removeTree(sandboxOf(pilot));
       endedJobs.delete(keyOf(pilot));
       forced.delete(keyOf(pilot));
       const left = (await listNames(join(spool, pilot.batchId))).filter(name => name !== 'batch.json');

@@ -1,5 +1,6 @@
 import { describe, test } from 'node:test';
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -194,6 +195,29 @@ describe('cycles', { concurrency: 2 }, () => {
       assert.deepEqual(await readdir(join(logs, day!, batchId!)), [`${id}.out`]);
       await cycle(site, { keep: { logBytes: 0 } });
       assert.deepEqual(await readdir(logs), []);
+    }));
+
+  test('a tree that no path can name, left in one sandbox, does not stop the sweep', () =>
+    withSite(async site => {
+      site.server.activated = 1;
+      await cycle(site);
+      await site.finishPilots();
+      site.server.activated = 0;
+      await waitUntil(async () => {
+        await cycle(site);
+        return (await counts(site)).done === 1;
+      });
+      const { id } = site.server.submissions[0]!;
+      const spool = join(site.state, 'spool');
+      const [batchId] = (await readdir(spool)).filter(name => name !== 'starter.sh');
+      const long = 'd'.repeat(200);
+      execFileSync(
+        'sh',
+        ['-c', `for i in $(seq 60); do mkdir ${long} && cd -P ./${long} || exit 1; done; echo x >f`],
+        { cwd: join(spool, batchId!, id) },
+      );
+      await cycle(site, { keep: { sandboxSeconds: 0 } });
+      assert.deepEqual(await readdir(spool), ['starter.sh']);
     }));
 
   test('failed pilots in a row make the next cycles wait', () =>
