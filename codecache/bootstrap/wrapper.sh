@@ -436,7 +436,7 @@ S=$PILOTAGE_STORE
 [ -d "$S" ] || mkdir -p "$S" 2>/dev/null
 [ -d "$S" ] && [ ! -L "$S" ] && [ -O "$S" ] && case $(ls -ld "$S") in drwx------*) ;; *) false ;; esac ||
 	fin E_STORE_UNSAFE 2 "" "$PILOTAGE_STORE must be this user's, mode 0700"
-S=$(cd "$S" && pwd)
+S=$(CDPATH= cd "$S" && pwd)
 W=$S/tmp.$$.$t0
 M=$S/metadata/$PIN
 mkdir -p "$W" "$S/objects" "$S/unpacked" "$M" || fin E_STORE_WRITE 2 '' "$S cannot be written"

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { generateKeyPairSync, sign } from 'node:crypto';
-import { readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { delimiter, join } from 'node:path';
@@ -271,4 +271,15 @@ test('a wrapper of another process namespace with the same pid keeps its work di
   });
   assert.equal(await new Promise(resolve => child.on('close', resolve)), 0);
   assert.ok((await readdir(options.store)).includes(`tmp.${child.pid}`));
+});
+
+test('a store named by a relative path is the one in the working directory, whatever CDPATH says', async t => {
+  const origin = await serveTree(t, () => tree);
+  const decoy = await temporaryDirectory(t);
+  await mkdir(join(decoy, 'store'));
+  const options = { ...(await box(t, [origin.url])), store: 'store', environment: { CDPATH: decoy } };
+  const run = await runWrapper(options);
+  assert.equal(run.exit, 0, run.stderr);
+  assert.deepEqual(await readdir(join(decoy, 'store')), []);
+  assert.ok((await readdir(join(options.directory, 'store'))).includes('unpacked'));
 });
