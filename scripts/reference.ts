@@ -70,7 +70,7 @@ interface JsonSchema {
   anyOf?: JsonSchema[];
   enum?: unknown[];
   properties?: Record<string, JsonSchema>;
-  required?: string[];
+  items?: JsonSchema;
 }
 
 const fieldsOf = (schema: z.ZodType): [string, JsonSchema][] =>
@@ -83,9 +83,21 @@ const typeName = (field: JsonSchema): string =>
     ? field.enum.map(value => JSON.stringify(value)).join(', ')
     : (field.type ?? field.anyOf?.map(typeName).join(' or ') ?? 'value');
 
+/** A field with those inside it: `tls`, `tls.keyFile`, `queues[].name`. */
+function withInner(name: string, field: JsonSchema): [string, JsonSchema][] {
+  const inner = Object.entries(field.properties ?? {}).map(
+    ([key, value]) => [`${name}.${key}`, value] as const,
+  );
+  const items = Object.entries(field.items?.properties ?? {}).map(
+    ([key, value]) => [`${name}[].${key}`, value] as const,
+  );
+  return [[name, field], ...[...inner, ...items].flatMap(([key, value]) => withInner(key, value))];
+}
+
 /** The reference of one component's configuration. */
 export function configPage(component: string, envPrefix: string, schema: z.ZodType): string {
-  const rows = fieldsOf(schema).map(([name, field]) => [
+  const fields = fieldsOf(schema).flatMap(([name, field]) => withInner(name, field));
+  const rows = fields.map(([name, field]) => [
     `\`${name}\``,
     typeName(field),
     field.default === undefined ? '' : `\`${JSON.stringify(field.default)}\``,
