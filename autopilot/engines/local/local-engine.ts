@@ -1,4 +1,4 @@
-import { access, readFile, rm } from 'node:fs/promises';
+import { access, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ensureDirectory, writeFileAtomic } from '../../../lib/files.ts';
 import type { Logger } from '../../../lib/log.ts';
@@ -7,6 +7,7 @@ import type { Engine, EngineJob, EngineSnapshot, PilotRef } from '../engine.ts';
 import { claimBatch, readBatch } from './batch-marker.ts';
 import { askToEnd, endByForce } from './end-session.ts';
 import { bootId } from './process-identity.ts';
+import { openPlainFile } from './open-plain-file.ts';
 import { readOutput } from './read-output.ts';
 import { claimFile, listNames, neverStart, readSandbox } from './sandbox.ts';
 import type { SandboxState } from './sandbox.ts';
@@ -213,7 +214,10 @@ function describe(
 }
 
 async function readPid(path: string): Promise<number | null> {
-  const pid = Number(await readFile(path, 'utf8').catch(() => ''));
+  const file = await openPlainFile(path);
+  if (file === null || file === 'odd') return null;
+  const text = await file.read(Buffer.alloc(32), 0, 32, 0).finally(() => file.close());
+  const pid = Number(text.buffer.toString('latin1', 0, text.bytesRead));
   return Number.isSafeInteger(pid) && pid > 1 ? pid : null;
 }
 

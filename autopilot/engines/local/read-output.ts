@@ -1,5 +1,6 @@
-import { open, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { openPlainFile } from './open-plain-file.ts';
 
 /**
  * A pilot's output, at most `maxBytes` and a line: where the kept beginning is full (`keptBytes`), the last bytes follow
@@ -20,13 +21,8 @@ export async function readOutput(
 
 /** A file of at most `maxBytes`, else its first and last half as many. */
 async function readEnds(path: string, maxBytes: number): Promise<Buffer> {
-  let file;
-  try {
-    file = await open(path, 'r');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return Buffer.alloc(0);
-    throw error;
-  }
+  const file = await openPlainFile(path);
+  if (file === null || file === 'odd') return Buffer.alloc(0);
   try {
     const { size } = await file.stat();
     const part = async (position: number, length: number) => {

@@ -1,7 +1,8 @@
-import { link, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { link, lstat, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { syncDirectory } from '../../../lib/files.ts';
+import { openPlainFile } from './open-plain-file.ts';
 import type { ProcessIdentity } from './process-identity.ts';
 import { isAlive } from './process-identity.ts';
 
@@ -40,14 +41,19 @@ export async function claimFile(path: string, content: string): Promise<boolean>
 export const neverStart = (directory: string, why: string): Promise<boolean> =>
   claimFile(join(directory, 'started'), `${NEVER} ${why}\n`);
 
-/** Reads a small marker file with the time it was made; null when there is none. */
+const MAX_MARKER_BYTES = 4096;
+
+/** Reads a small marker file with the time it was made; null when there is none, without text when it is no file. */
 async function readMarker(path: string): Promise<{ text: string; atMs: number } | null> {
+  const file = await openPlainFile(path);
+  if (file === null) return null;
+  if (file === 'odd') return { text: '', atMs: Math.floor((await lstat(path)).mtimeMs) };
   try {
-    const [text, { mtimeMs }] = await Promise.all([readFile(path, 'utf8'), stat(path)]);
-    return { text: text.trim(), atMs: Math.floor(mtimeMs) };
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
+    const { mtimeMs } = await file.stat();
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_MARKER_BYTES), 0, MAX_MARKER_BYTES, 0);
+    return { text: buffer.toString('utf8', 0, bytesRead).trim(), atMs: Math.floor(mtimeMs) };
+  } finally {
+    await file.close();
   }
 }
 
