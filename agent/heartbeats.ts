@@ -14,6 +14,9 @@ export function isGone(error: unknown): error is PilotageError {
   return action === 'drop this attempt' || action === 'drop this job';
 }
 
+/** Between two heartbeats at least, whatever a server asks for. */
+const MIN_PAUSE_MS = 50;
+
 /**
  * The heartbeats of one attempt, one at a time, every `heartbeatSeconds` and whenever something is worth telling. A
  * server that cannot be reached ends nothing: the payload runs on, and the next heartbeat tries again.
@@ -78,6 +81,7 @@ export class Heartbeats {
       if (signal.aborted) return;
       await this.#onBeat();
       if (!(await this.#beat(signal))) return;
+      await this.#clock.sleep(MIN_PAUSE_MS, signal).catch(() => undefined);
     }
   }
 

@@ -36,6 +36,9 @@ export interface OfferOptions {
 }
 
 const STOPPING_PATIENCE_MS = 20_000;
+/** So often logs may fail at a server that is there; then the result goes without them. */
+const MAX_LOG_FAILURES = 2;
+const AWAY = new Set(['E_UNREACHABLE', 'E_NOT_READY', 'E_DRAINING', 'E_OVERLOADED', 'E_TOO_MANY_REQUESTS']);
 
 /**
  * Offers the result of an attempt until a server has answered it. It is written to a file of the sandbox before it is
@@ -49,6 +52,7 @@ export async function offerResult(options: OfferOptions): Promise<Offered> {
   let endsAt = clock.monotonic() + options.patienceSeconds * 1000;
   let stopSeenAt: number | undefined;
   let logsDone = false;
+  let logsFailed = 0;
   for (let round = 0; ; round += 1) {
     if (stopping.aborted) {
       stopSeenAt ??= clock.monotonic();
@@ -57,7 +61,13 @@ export async function offerResult(options: OfferOptions): Promise<Offered> {
     const lastTry = hurry.aborted || clock.monotonic() > endsAt;
     try {
       await options.renew();
-      if (!logsDone && !hurry.aborted) logsDone = await logsSent(options, lastTry);
+      if (!logsDone && !hurry.aborted) {
+        logsDone = await logsSent(
+          options,
+          lastTry || logsFailed >= MAX_LOG_FAILURES,
+          () => (logsFailed += 1),
+        );
+      }
       const reply = await options.api().call('complete', {
         params: { attemptId },
         body,
@@ -93,10 +103,11 @@ async function keep(file: string, content: object, log: Logger): Promise<void> {
 }
 
 /** @returns true when they were sent, or never will be. @throws what may go better the next time. */
-async function logsSent(options: OfferOptions, lastTry: boolean): Promise<boolean> {
+async function logsSent(options: OfferOptions, lastTry: boolean, onFailure: () => void): Promise<boolean> {
   try {
     await options.sendLogs();
   } catch (error) {
+    if (!(error instanceof PilotageError && AWAY.has(error.code))) onFailure();
     if (!lastTry && mayGoBetterLater(error)) throw error;
     options.log.warn({ err: error }, 'logs not sent');
   }

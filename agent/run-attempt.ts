@@ -58,9 +58,11 @@ export async function runAttempt(lease: Lease, pilot: PilotContext): Promise<Att
     work.cause = reason === undefined || reason.kind === 'gone' ? causeOf(error) : reason.cause;
   } finally {
     pilot.stopping.removeEventListener('abort', handBack);
-    await heartbeats.stop();
   }
-  const outcome = await reportAttempt({ lease, pilot, log, stop: stop.signal, logs, work });
+  // The lease is kept until the result is answered: long logs, or a server that stumbles, must not cost it.
+  const outcome = await reportAttempt({ lease, pilot, log, stop: stop.signal, logs, work }).finally(() =>
+    heartbeats.stop(),
+  );
   log.info({ outcome, cause: work.cause, ms: Math.round(clock.monotonic() - started) }, 'attempt ended');
   await Promise.all(logs.map(stream => stream.close()));
   const left = paths && (await removeAttemptDirectories(paths));

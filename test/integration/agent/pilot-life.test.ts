@@ -37,6 +37,22 @@ const pidFile = () => join(scratch, newId());
 const pidFrom = (file: string) =>
   waitUntil('the payload runs', async () => Number(await readFile(file, 'utf8').catch(() => '')) || 0);
 
+test('the lease is kept while logs and result are on their way', async () => {
+  let refusals = 0;
+  let beatsMeanwhile = 0;
+  site.refuse = route => {
+    if (route === 'heartbeat' && refusals > 0) beatsMeanwhile += 1;
+    if (route !== 'complete' || refusals >= 2) return;
+    refusals += 1;
+    throw wireError('E_OVERLOADED', 'not now');
+  };
+  site.submit({ command: ['true'] });
+  await using pilot = await start();
+  assert.equal(await pilot.ended, 0, pilot.stderr);
+  assert.equal(site.results.length, 1);
+  assert.ok(beatsMeanwhile > 0, 'a lease that nobody renews runs out, and the work with it');
+});
+
 describe('reasons to end', () => {
   test('several jobs in one pilot, each with its outcome; then it is idle and leaves', async () => {
     site.submit({ command: ['true'] });

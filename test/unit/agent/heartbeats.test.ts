@@ -102,3 +102,11 @@ test('what is worth telling is told at once, also when it comes while one is on 
   await heartbeats.stop();
   assert.equal(bodies.length, 2);
 });
+
+test('neither a server that asks again and again nor a period of nothing makes a busy loop', async () => {
+  const { heartbeats, bodies } = beat(() => [], 0);
+  await until(() => bodies.length >= 1);
+  await new Promise(resolve => setTimeout(resolve, 300));
+  await heartbeats.stop();
+  assert.ok(bodies.length <= 40, `${bodies.length} heartbeats in 300 ms`);
+});

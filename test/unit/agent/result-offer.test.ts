@@ -123,3 +123,16 @@ test('a pilot that is told to end tries for 20 s more, and once in a hurry', asy
   const hurried = await offer(away, { hurry: AbortSignal.abort(), clock: systemClock });
   assert.equal(hurried.keys.length, 1);
 });
+
+test('logs that no server will ever take do not keep the result', async () => {
+  let tries = 0;
+  const { offered, keys } = await offer(() => accepted, {
+    sendLogs: async () => {
+      tries += 1;
+      throw libError({ code: 'E_STEP_STUCK' as 'E_TIMEOUT', message: 'slow' });
+    },
+  });
+  assert.equal(offered.kind, 'accepted');
+  assert.equal(keys.length, 1);
+  assert.ok(tries >= 2 && tries <= 4, `${tries} tries`);
+});
