@@ -83,6 +83,7 @@ export async function runProgram(options: ProgramOptions): Promise<number> {
 
 function exitCodeOfSummary(summary: AgentSummary): number {
   if (summary.reason === 'refused') return agentExitCodes.refused;
+  if (summary.reason === 'unfit') return agentExitCodes.unfit;
   return summary.reason === 'unreachable' && summary.jobs === 0
     ? agentExitCodes.noServer
     : agentExitCodes.worked;

@@ -9,7 +9,7 @@ import { runAttempt } from './run-attempt.ts';
 
 import { runStep } from './step.ts';
 import { acquireJob } from './steps/acquire-job.ts';
-import { checkNode, offer } from './steps/check-node.ts';
+import { checkDisk, checkNode, offer } from './steps/check-node.ts';
 import type { NodeFacts } from './steps/check-node.ts';
 import { enrol } from './steps/enrol.ts';
 
@@ -44,6 +44,11 @@ export interface AgentSummary {
 
 export type EndReason =
   'idle' | 'max-jobs' | 'lifetime' | 'drain' | 'terminated' | 'refused' | 'unreachable' | 'unfit' | 'failed';
+
+/** So many jobs in a row that fail by the pilot's own fault, and it is the node that is broken: no job may follow them. */
+const MAX_OWN_FAULTS = 2;
+/** Between two requests for a job at least, whatever the server asks for. */
+const MIN_PAUSE_SECONDS = 0.05;
 
 /** Shortest time left in which asking for another job makes sense. */
 const LEAST_SECONDS_LEFT = 1;
@@ -110,17 +115,22 @@ async function takeJobs(
   const { config, clock, log, stopping } = pilot;
   const endsAt = clock.monotonic() + config.lifetimeSeconds * 1000;
   let idleSince = clock.monotonic();
+  let ownFaults = 0;
   for (let jobs = 0; jobs < config.maxJobs;) {
     if (stopping.aborted) return 'terminated';
     await pilot.identity.renewIfDue();
     const secondsLeft = (endsAt - clock.monotonic()) / 1000 - config.killGraceSeconds;
     const idleLeft = config.idleSeconds - (clock.monotonic() - idleSince) / 1000;
     if (secondsLeft < LEAST_SECONDS_LEFT) return 'lifetime';
+    const disk = await checkDisk(pilot.sandbox, config).catch((error: unknown) => {
+      log.error({ err: error }, 'this node takes no more jobs');
+    });
+    if (disk === undefined) return 'unfit';
     const acquired = await acquireJob({
       api: pilot.identity.api,
       release: pilot.release,
       node: facts.node,
-      resources: offer(facts, secondsLeft),
+      resources: offer({ ...facts, diskBytes: config.diskBytes ?? disk }, secondsLeft),
       config,
       waitSeconds: Math.max(0, Math.min(config.waitSeconds, idleLeft, secondsLeft)),
       signal: stopping,
@@ -135,8 +145,14 @@ async function takeJobs(
       return 'refused';
     }
     if (acquired.kind === 'lease') {
-      count(await runAttempt(acquired.lease, pilot));
+      const { outcome, cause } = await runAttempt(acquired.lease, pilot);
+      count(outcome);
       jobs += 1;
+      ownFaults = cause?.code === 'PILOT_ERROR' ? ownFaults + 1 : 0;
+      if (ownFaults >= MAX_OWN_FAULTS) {
+        log.error({ cause }, 'this node fails one job after the other');
+        return 'unfit';
+      }
       idleSince = clock.monotonic();
       continue;
     }
@@ -146,7 +162,7 @@ async function takeJobs(
       'no job',
     );
     if (idleMs >= config.idleSeconds * 1000) return acquired.kind === 'nothing' ? 'idle' : 'unreachable';
-    const waitSeconds = acquired.kind === 'nothing' ? acquired.retrySeconds : 1;
+    const waitSeconds = acquired.kind === 'nothing' ? Math.max(acquired.retrySeconds, MIN_PAUSE_SECONDS) : 1;
     const waitMs = Math.min(waitSeconds * 1000, config.idleSeconds * 1000 - idleMs);
     await clock.sleep(waitMs, stopping).catch(() => undefined);
   }

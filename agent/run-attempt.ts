@@ -1,7 +1,7 @@
 import { Agent } from 'undici';
 import { writeFileAtomic } from '../lib/files.ts';
 import type { Logger } from '../lib/log.ts';
-import type { Lease } from '../lib/protocol.ts';
+import type { Cause, Lease } from '../lib/protocol.ts';
 import { BoundedLog } from './bounded-log.ts';
 import { causeOf } from './errors.ts';
 import { Heartbeats, isGone } from './heartbeats.ts';
@@ -24,7 +24,10 @@ import { killed, stopReasonOf, terminated } from './stop.ts';
  * One attempt, from its lease to its result: stage-in, payload credential, run-payload, stage-out, logs, complete; with
  * heartbeats from beginning to end. Never throws: what fails becomes the attempt's cause of death.
  */
-export async function runAttempt(lease: Lease, pilot: PilotContext): Promise<AttemptOutcome> {
+export async function runAttempt(
+  lease: Lease,
+  pilot: PilotContext,
+): Promise<{ outcome: AttemptOutcome; cause: Cause | null }> {
   const { clock } = pilot;
   const log = pilot.log.child({ jobId: lease.jobId, attemptId: lease.attemptId });
   const started = clock.monotonic();
@@ -67,7 +70,7 @@ export async function runAttempt(lease: Lease, pilot: PilotContext): Promise<Att
   await Promise.all(logs.map(stream => stream.close()));
   const left = paths && (await removeAttemptDirectories(paths));
   if (left !== undefined) log.warn({ problem: left }, 'the work directory could not be removed');
-  return outcome;
+  return { outcome, cause: work.cause };
 }
 
 interface WorkContext {

@@ -20,18 +20,11 @@ export interface NodeFacts {
  * @throws E_NODE_UNFIT naming what is missing.
  */
 export async function checkNode(sandbox: string, config: AgentConfig): Promise<NodeFacts> {
-  const [disk, memoryLimit, kernel] = await Promise.all([
-    statfs(sandbox),
+  const [freeBytes, memoryLimit, kernel] = await Promise.all([
+    checkDisk(sandbox, config),
     cgroupMemoryLimit(),
     readFile('/proc/sys/kernel/osrelease', 'utf8').catch(() => 'unknown'),
   ]);
-  const freeBytes = disk.bavail * disk.bsize;
-  if (freeBytes < config.minDiskBytes) {
-    throw unfit('There is too little disk in the sandbox', sandbox, {
-      expected: readableBytes(config.minDiskBytes),
-      found: readableBytes(freeBytes),
-    });
-  }
   await readdir(`/proc/${process.pid}/task`).catch(() => {
     throw unfit('/proc cannot be read, so no limit could be watched', '/proc');
   });
@@ -43,6 +36,24 @@ export async function checkNode(sandbox: string, config: AgentConfig): Promise<N
     diskBytes: config.diskBytes ?? freeBytes,
     kernel: kernel.trim(),
   };
+}
+
+/**
+ * Free bytes of the sandbox's disk. Looked at again before each job: a disk that others fill would fail one job after
+ * the other, as fast as they come.
+ *
+ * @throws E_NODE_UNFIT when they are too few, or the sandbox is gone.
+ */
+export async function checkDisk(sandbox: string, config: AgentConfig): Promise<number> {
+  const disk = await statfs(sandbox).catch((error: Error) => {
+    throw unfit(`The sandbox cannot be used: ${error.message}`, sandbox);
+  });
+  const freeBytes = disk.bavail * disk.bsize;
+  if (freeBytes >= config.minDiskBytes) return freeBytes;
+  throw unfit('There is too little disk in the sandbox', sandbox, {
+    expected: readableBytes(config.minDiskBytes),
+    found: readableBytes(freeBytes),
+  });
 }
 
 /** What is offered to jobs now. */

@@ -97,6 +97,19 @@ describe('reasons to end', () => {
     assert.ok(asked.length >= 1 && asked.every(seconds => seconds <= 3), String(asked));
   });
 
+  test('a node on which every job fails takes a few, not all', async () => {
+    site.submit({ command: ['sh', '-c', 'rm -rf ../../../jobs; touch ../../../jobs'] });
+    for (let index = 0; index < 10; index += 1) site.submit({ command: ['true'] });
+    await using pilot = await start();
+    assert.equal(await pilot.ended, 6, pilot.stderr);
+    assert.equal(pilot.summary.reason, 'unfit');
+    assert.deepEqual(
+      site.results.slice(1).map(({ cause }) => cause?.code),
+      ['PILOT_ERROR', 'PILOT_ERROR'],
+    );
+    assert.equal(count('leavePilot'), 1);
+  });
+
   test('drain', async () => {
     site.drain = true;
     await using pilot = await start({ idleSeconds: 100 });

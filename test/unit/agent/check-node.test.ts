@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { test } from 'node:test';
 import { AgentConfig } from '../../../agent/config/schema.ts';
 import { agentFlags, flagValue } from '../../../agent/flags.ts';
-import { checkNode, offer } from '../../../agent/steps/check-node.ts';
+import { checkDisk, checkNode, offer } from '../../../agent/steps/check-node.ts';
 import { JobDefinition } from '../../../lib/protocol.ts';
 
 test('a node is what /proc and its file system say, unless the configuration says less', async () => {
@@ -42,4 +42,14 @@ test('every setting has a description and a flag; text becomes what it means', (
 test('the defaults of a job fit into what the pilot runs by default', () => {
   const { limits } = JobDefinition.parse({ vo: 'v', queue: 'q', command: ['true'] });
   assert.ok(limits.wallSeconds < AgentConfig.parse({}).lifetimeSeconds);
+});
+
+test('the disk is looked at again, and a sandbox that is gone is no place for a job', async () => {
+  const config = AgentConfig.parse({});
+  assert.ok((await checkDisk(tmpdir(), config)) > 0);
+  await assert.rejects(checkDisk(tmpdir(), { ...config, minDiskBytes: 2 ** 60 }), { code: 'E_NODE_UNFIT' });
+  await assert.rejects(checkDisk('/nowhere/at/all', config), {
+    code: 'E_NODE_UNFIT',
+    where: '/nowhere/at/all',
+  });
 });
