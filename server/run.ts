@@ -8,7 +8,7 @@ import type { HttpServer } from '../lib/http-server.ts';
 import type { Logger } from '../lib/log.ts';
 import { Shutdown } from '../lib/shutdown.ts';
 import type { ServerConfig } from './config/schema.ts';
-import { createCertificateIssuer } from './logic/certificate-issuer.ts';
+import { createCertificateIssuer, tryAuthority } from './logic/certificate-issuer.ts';
 import type { ServerContext } from './logic/context.ts';
 import { JobWakeup } from './logic/job-wakeup.ts';
 import { prepareDatabase } from './logic/prepare-database.ts';
@@ -69,6 +69,9 @@ async function compose(
     secretKey: files.secretKey,
     releases,
   };
+  await tryAuthority(files.pilotAuthority, config.instance).catch((error: unknown) => {
+    log.error({ err: error }, 'no pilot can enrol: the pilot authority cannot issue certificates');
+  });
   const audit = new AuditLog({ db: database.db, log, nowMs: () => clock.now() });
   shutdown.defer('audit', () => audit.flush());
   const sweeper = startSweeper(context);
