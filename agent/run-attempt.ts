@@ -132,6 +132,7 @@ async function doWork(context: WorkContext): Promise<void> {
         outputUrl: definition.outputUrl,
         ...lease,
         workDirectory: paths.work,
+        maxBytes: definition.limits.diskBytes,
         concurrency: config.stageConcurrency,
         dispatcher,
         signal,

@@ -24,6 +24,8 @@ export interface StageOutOptions {
   attemptId: string;
   attemptNumber: number;
   workDirectory: string;
+  /** Of all outputs together; a file with holes is far larger when it is stored than on this disk. */
+  maxBytes: number;
   concurrency: number;
   dispatcher: Dispatcher;
   signal: AbortSignal;
@@ -35,7 +37,8 @@ export interface StageOutOptions {
  * Stores the declared outputs under names that only this attempt uses:
  * `<outputUrl>/<jobId>/<attemptNumber>-<attemptId>/<name>`, so that two attempts of a job never overwrite each other.
  *
- * @throws E_OUTPUT_MISSING naming every declared output that was not made, before anything is stored; E_STAGE_OUT_FAILED.
+ * @throws E_OUTPUT_MISSING naming every declared output that was not made, and E_WORK_DISK_EXCEEDED, before
+ *   anything is stored; E_STAGE_OUT_FAILED.
  */
 export async function stageOut(options: StageOutOptions): Promise<StoredOutput[]> {
   const found: { name: string; path: string }[] = [];
@@ -54,6 +57,17 @@ export async function stageOut(options: StageOutOptions): Promise<StoredOutput[]
     });
   }
   if (found.length === 0) return [];
+  const sizes = await Promise.all(found.map(async ({ path }) => (await lstat(path)).size));
+  const sum = sizes.reduce((total, size) => total + size, 0);
+  if (sum > options.maxBytes) {
+    throw agentError({
+      code: 'E_WORK_DISK_EXCEEDED',
+      message: 'The outputs are larger than limits.diskBytes',
+      expected: `at most ${options.maxBytes} bytes`,
+      found: `${sum} bytes`,
+      fix: 'Make smaller outputs, or raise the limit of the job.',
+    });
+  }
   const queue = new PQueue({ concurrency: options.concurrency });
   const abort = new AbortController();
   const signal = AbortSignal.any([options.signal, abort.signal]);
@@ -107,7 +121,10 @@ async function storeOne(
   if (options.outputUrl === undefined) throw failed(output.name, 'The job names outputs but no outputUrl.');
   const url = outputLocation({ ...options, outputUrl: options.outputUrl }, output.name);
   const copied = await retryTransfer(
-    () => (url.protocol === 'file:' ? storeFile(output.path, url) : storeHttp(output.path, url, options)),
+    () =>
+      url.protocol === 'file:'
+        ? storeFile(output.path, url, options.signal)
+        : storeHttp(output.path, url, options),
     {
       ...options,
       name: output.name,
@@ -117,7 +134,7 @@ async function storeOne(
   return { name: output.name, url: url.href, ...copied };
 }
 
-async function storeFile(path: string, url: URL): Promise<Copied> {
+async function storeFile(path: string, url: URL, signal: AbortSignal): Promise<Copied> {
   let temporary: string | undefined;
   try {
     const destination = fileURLToPath(url);
@@ -130,7 +147,9 @@ async function storeFile(path: string, url: URL): Promise<Copied> {
     const file = await open(temporary, 'wx', 0o644);
     let copied: Copied;
     try {
-      copied = await withOutput(path, source => copyHashed(read(source), file, () => undefined));
+      copied = await withOutput(path, source =>
+        copyHashed(read(source), file, () => signal.throwIfAborted()),
+      );
       await file.sync();
     } finally {
       await file.close();
@@ -140,6 +159,7 @@ async function storeFile(path: string, url: URL): Promise<Copied> {
     return copied;
   } catch (error) {
     if (temporary !== undefined) await rm(temporary, { force: true });
+    signal.throwIfAborted();
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'EIO' || code === 'ESTALE' || code === 'ETIMEDOUT' || code === 'EAGAIN') {
       throw new TransientTransferError(describe(error), { cause: error });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { link, mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { link, mkdir, mkdtemp, readFile, readdir, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -41,7 +41,12 @@ after(async () => {
   await rm(root, { recursive: true });
 });
 
-const run = (names: string[], outputUrl: string | undefined, optional = false) =>
+const run = (
+  names: string[],
+  outputUrl: string | undefined,
+  optional = false,
+  more: { signal?: AbortSignal; maxBytes?: number } = {},
+) =>
   stageOut({
     outputs: names.map(name => ({ name, optional })),
     outputUrl,
@@ -52,8 +57,10 @@ const run = (names: string[], outputUrl: string | undefined, optional = false) =
     concurrency: 2,
     dispatcher,
     signal: new AbortController().signal,
+    maxBytes: 2 ** 40,
     clock: quick,
     log: silentLog,
+    ...more,
   });
 
 test('outputs go to names of the attempt, whole, with their sha256', async () => {
@@ -151,4 +158,35 @@ test('no name leads out of the folder of its attempt (property)', () => {
     ),
     { numRuns: 500 },
   );
+});
+
+test('outputs larger than the disk limit are refused before a byte is stored, holes or not', async () => {
+  const store = join(root, 'store-of-holes');
+  await writeFile(join(work, 'holes'), '');
+  await truncate(join(work, 'holes'), 2 ** 21);
+  const within = { maxBytes: 2 ** 21 + 1 };
+  const [stored] = await run(['holes'], pathToFileURL(join(root, 'store-of-few')).href, false, within);
+  assert.equal(stored!.bytes, 2 ** 21);
+  await assert.rejects(run(['holes', 'dir/b #1?.txt'], pathToFileURL(store).href, false, within), {
+    code: 'E_WORK_DISK_EXCEEDED',
+    found: `${2 ** 21 + 2} bytes`,
+  });
+  await assert.rejects(readdir(store), { code: 'ENOENT' });
+});
+
+test('a copy to a file ends when it must, and leaves nothing', async () => {
+  const store = join(root, 'store-that-is-left');
+  await writeFile(join(work, 'large'), '');
+  await truncate(join(work, 'large'), 2 ** 28);
+  const abort = new AbortController();
+  const running = run(['large'], pathToFileURL(store).href, false, { signal: abort.signal });
+  running.catch(() => undefined);
+  const folder = join(store, jobId, `2-${attemptId}`);
+  for (let tries = 0; tries < 2000; tries += 1) {
+    if ((await readdir(folder).catch(() => [])).length > 0) break;
+    await new Promise(resolve => setTimeout(resolve, 1));
+  }
+  abort.abort(new Error('the pilot must go'));
+  await assert.rejects(running, /the pilot must go/);
+  assert.deepEqual(await readdir(folder), []);
 });
