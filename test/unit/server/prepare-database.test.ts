@@ -45,6 +45,12 @@ forEachDatabase((_dialect, databaseTest) => {
         ['Q1 3 0', 'q1 7 0', 'q2 1 1'],
       );
       assert.deepEqual(await opened.db.selectFrom('service').selectAll().executeTakeFirst(), before);
+      const moved = config({ queues: [{ ...queue('q1'), vo: 'biology' }] });
+      await assert.rejects(prepareDatabase(opened, moved, silentLog), {
+        code: 'E_CONFIG_INVALID',
+        expected: 'physics',
+        found: 'biology',
+      });
       await assert.rejects(prepareDatabase(opened, config({ instance: 'other' }), silentLog), {
         code: 'E_INSTANCE_MISMATCH',
       });
