@@ -72,6 +72,8 @@ async function openHttp(
     if (statusCode < 300 || statusCode >= 400 || typeof location !== 'string') {
       throw failed(target, `The source answered ${statusCode}.`);
     }
+    if (!URL.canParse(location, target))
+      throw failed(target, 'The source redirects to something that is no URL.');
     target = new URL(location, target).href;
     if (!/^https?:/.test(target))
       throw failed(url, 'The source redirects to something that is not http or https.');

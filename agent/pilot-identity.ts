@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { createApiClient } from '../lib/api-client.ts';
 import type { ApiClient } from '../lib/api-client.ts';
@@ -38,7 +39,7 @@ export class PilotIdentity {
     this.#clock = options.clock;
     this.#log = options.log;
     this.#key = options.key;
-    this.#api = this.#connect(options.certificateChain);
+    this.#api = this.#connect(options.certificateChain, options.key);
     this.#renewAt = this.#halfLife(options.validSeconds);
   }
 
@@ -68,9 +69,14 @@ export class PilotIdentity {
         patienceSeconds: 0,
         timeoutSeconds: 15,
       });
+      // A certificate that is not for this key would cut the pilot off for good; the one in force still serves.
+      if (!new X509Certificate(reply.certificateChain).checkPrivateKey(key)) {
+        throw new Error('the certificate that came is not for the key that was sent');
+      }
+      const api = this.#connect(reply.certificateChain, key);
       this.#retired.push(this.#api);
       this.#key = key;
-      this.#api = this.#connect(reply.certificateChain);
+      this.#api = api;
       this.#renewAt = this.#halfLife(reply.validSeconds);
       this.#log.info({ validSeconds: reply.validSeconds }, 'pilot certificate renewed');
     } catch (error) {
@@ -79,11 +85,11 @@ export class PilotIdentity {
     }
   }
 
-  #connect(cert: string): ApiClient {
+  #connect(cert: string, key: KeyObject): ApiClient {
     const { servers, serverCa: ca } = this.#bootstrap;
     return createApiClient({
       servers,
-      tls: { ca, cert, key: keyPem(this.#key) },
+      tls: { ca, cert, key: keyPem(key) },
       clock: this.#clock,
       log: this.#log,
     });

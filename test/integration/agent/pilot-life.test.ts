@@ -268,6 +268,18 @@ describe('replies that are lost, servers that are away', () => {
     assert.notEqual(fenced.attemptId, next.attemptId);
   });
 
+  test('a renewal answered with nonsense, or with a certificate of another key, does not cut the pilot off', async () => {
+    for (const broken of ['nonsense', site.serverCa]) {
+      site.brokenRenewal = broken;
+      site.pilotCertificateSeconds = 0.2;
+      site.submit({ command: ['sleep', '0.5'] });
+      await using pilot = await start();
+      assert.equal(await pilot.ended, 0, pilot.stderr);
+      assert.equal(pilot.summary.finished, 1);
+      assert.ok(count('renewPilot') > 0);
+    }
+  });
+
   test('a certificate that grows old is renewed, with a fresh key, in the middle of a job', async () => {
     site.pilotCertificateSeconds = 1;
     site.submit({ command: ['sleep', '1.5'] });

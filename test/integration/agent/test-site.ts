@@ -47,6 +47,8 @@ export class TestSite {
   /** Asked before a request is acted on; what it throws is the answer. */
   refuse: (route: RouteName, body: unknown) => void = () => undefined;
   pilotCertificateSeconds = 3600;
+  /** What a renewal is answered with instead of a certificate. */
+  brokenRenewal: string | undefined;
   heartbeatSeconds = 0.2;
   drain = false;
   readonly #authority: Authority;
@@ -194,7 +196,9 @@ export class TestSite {
         return this.#enrol(body);
       case 'renewPilot':
         return {
-          certificateChain: await this.#issue((body as ParsedBody<'renewPilot'>).csr, 'pilot renewed'),
+          certificateChain:
+            this.brokenRenewal ??
+            (await this.#issue((body as ParsedBody<'renewPilot'>).csr, 'pilot renewed')),
           validSeconds: this.pilotCertificateSeconds,
           floors: null,
         } satisfies Reply<'renewPilot'>;

@@ -190,3 +190,9 @@ test('aborted from outside, it ends with that reason', async () => {
   abort.abort(new Error('enough'));
   await assert.rejects(running, { message: 'enough' });
 });
+
+test('a redirect to something that is no URL is the fault of the source', async () => {
+  handler = (_, response) => response.writeHead(302, { location: 'http://[' }).end();
+  await assert.rejects(run([http('x')]), { code: 'E_STAGE_IN_FAILED', where: `${url}/x` });
+  await nothingStaged();
+});
