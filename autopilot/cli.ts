@@ -1,3 +1,4 @@
+import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { renderWrapper } from '../codecache/bootstrap/render-wrapper.ts';
 import { action, print } from '../lib/cli.ts';
@@ -37,6 +38,12 @@ interface RunFlags {
   cycleSeconds?: number;
 }
 
+const waitSeconds = (text: string): number => {
+  const value = Number(text);
+  if (text.trim() !== '' && value >= 0 && value <= 86_400) return value;
+  throw new InvalidArgumentError('Expected a number of seconds from 0 to 86400.');
+};
+
 const collect = (value: string, before: string[] = []): string[] => [...before, value];
 
 /** `pilotage autopilot run | status | stop-pilots`. */
@@ -61,7 +68,7 @@ export function register(program: Command): void {
       'Ask all pilots of a stopped autopilot to end; each hands its job back. Ones that have not started never will.',
     )
     .requiredOption('--state <dir>', 'state directory of the autopilot')
-    .option('--wait-seconds <n>', 'how long to wait for them', Number, 60)
+    .option('--wait-seconds <n>', 'how long to wait for them', waitSeconds, 60)
     .option('--force', 'end by force those that are left then')
     .option('--json', 'print JSON')
     .action(action(stopAction));

@@ -93,6 +93,20 @@ describe('pilotage autopilot', { concurrency: 2 }, () => {
       assert.match(human.stdout, /failed .* E_[A-Z_]+ /);
     }));
 
+  test('a wait that is no number is refused, not endless', async () => {
+    for (const wrong of ['soon', '-1', '']) {
+      const { code, stderr } = await pilotage([
+        'stop-pilots',
+        '--state',
+        '/nowhere',
+        '--wait-seconds',
+        wrong,
+      ]);
+      assert.equal(code, 2);
+      assert.match(stderr, /E_USAGE.*--wait-seconds/);
+    }
+  });
+
   test('SIGTERM ends the autopilot and not its pilots; stop-pilots ends those', () =>
     withSite(async (site, flags) => {
       site.server.activated = 2;
