@@ -22,7 +22,7 @@ export async function removeTree(path: string): Promise<void> {
 
 async function removeHard(root: string): Promise<void> {
   if (!(await isDirectory(Buffer.from(root)))) return rm(root, { force: true });
-  const directories = [Buffer.from(root)];
+  const directories: Buffer[] = [Buffer.from(root)];
   for (let index = 0; index < directories.length; index += 1) {
     const directory = directories[index]!;
     await unlessGone(chmod(directory, 0o700));
