@@ -63,9 +63,12 @@ export async function runAttempt(
     pilot.stopping.removeEventListener('abort', handBack);
   }
   // The lease is kept until the result is answered: long logs, or a server that stumbles, must not cost it.
-  const outcome = await reportAttempt({ lease, pilot, log, stop: stop.signal, logs, work }).finally(() =>
-    heartbeats.stop(),
-  );
+  let outcome: AttemptOutcome;
+  try {
+    outcome = await reportAttempt({ lease, pilot, log, stop: stop.signal, logs, work });
+  } finally {
+    await heartbeats.stop();
+  }
   log.info({ outcome, cause: work.cause, ms: Math.round(clock.monotonic() - started) }, 'attempt ended');
   await Promise.all(logs.map(stream => stream.close()));
   const left = paths && (await removeAttemptDirectories(paths));

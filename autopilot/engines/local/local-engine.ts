@@ -216,9 +216,13 @@ function describe(
 async function readPid(path: string): Promise<number | null> {
   const file = await openPlainFile(path);
   if (file === null || file === 'odd') return null;
-  const text = await file.read(Buffer.alloc(32), 0, 32, 0).finally(() => file.close());
-  const pid = Number(text.buffer.toString('latin1', 0, text.bytesRead));
-  return Number.isSafeInteger(pid) && pid > 1 ? pid : null;
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(32), 0, 32, 0);
+    const pid = Number(buffer.toString('latin1', 0, bytesRead));
+    return Number.isSafeInteger(pid) && pid > 1 ? pid : null;
+  } finally {
+    await file.close();
+  }
 }
 
 const exists = (path: string): Promise<boolean> =>

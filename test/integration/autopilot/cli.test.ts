@@ -102,8 +102,8 @@ describe('pilotage autopilot', { concurrency: 2 }, () => {
         '--wait-seconds',
         wrong,
       ]);
-      assert.equal(code, 2);
-      assert.match(stderr, /E_USAGE.*--wait-seconds/);
+      assert.notEqual(code, 0);
+      assert.match(stderr, /--wait-seconds <n>.*Expected a number of seconds/);
     }
   });
 
