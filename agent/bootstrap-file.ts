@@ -1,5 +1,5 @@
 import { open, rm } from 'node:fs/promises';
-import { Bootstrap, VerifiedRelease } from '../lib/protocol.ts';
+import { Bootstrap, VerifiedRelease } from '../lib/protocol/release.ts';
 import { readTextBounded } from '../lib/files.ts';
 import { agentError } from './errors.ts';
 

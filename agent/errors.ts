@@ -1,7 +1,7 @@
 import { PilotageError } from '../lib/errors.ts';
 import type { ErrorParts } from '../lib/errors.ts';
 import type { CauseCode } from '../lib/job-causes.ts';
-import type { Cause } from '../lib/protocol.ts';
+import type { Cause } from '../lib/protocol/job.ts';
 
 /** What the pilot itself stops with, or ends an attempt with. */
 export type AgentErrorCode =

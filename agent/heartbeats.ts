@@ -3,7 +3,8 @@ import type { ApiClient } from '../lib/api-client.ts';
 import type { Clock } from '../lib/clock.ts';
 import { PilotageError } from '../lib/errors.ts';
 import type { Logger } from '../lib/log.ts';
-import type { Lease, PilotCommand, RequestBody } from '../lib/protocol.ts';
+import type { RequestBody } from '../lib/protocol.ts';
+import type { Lease, PilotCommand } from '../lib/protocol/job.ts';
 
 export type Progress = Pick<RequestBody<'heartbeat'>, 'state' | 'usage' | 'tail'>;
 

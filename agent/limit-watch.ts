@@ -1,5 +1,5 @@
 import type { Clock } from '../lib/clock.ts';
-import type { Cause, JobDefinition } from '../lib/protocol.ts';
+import type { Cause, JobDefinition } from '../lib/protocol/job.ts';
 import { diskUse, overLimit } from './disk-use.ts';
 import { makeCause } from './errors.ts';
 import { residentBytes, sharedOnceBytes } from './process-tree.ts';

@@ -1,6 +1,7 @@
 import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/log.ts';
-import type { Bootstrap, Cause, ReleaseRef, StoredOutput, Usage } from '../lib/protocol.ts';
+import type { Cause, StoredOutput, Usage } from '../lib/protocol/job.ts';
+import type { Bootstrap, ReleaseRef } from '../lib/protocol/release.ts';
 import type { AgentConfig } from './config/schema.ts';
 import type { PilotIdentity } from './pilot-identity.ts';
 

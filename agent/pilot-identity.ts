@@ -4,7 +4,7 @@ import { createApiClient } from '../lib/api-client.ts';
 import type { ApiClient } from '../lib/api-client.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/log.ts';
-import type { Bootstrap } from '../lib/protocol.ts';
+import type { Bootstrap } from '../lib/protocol/release.ts';
 import { keyPem, makeKey, requestCertificate } from './pilot-key.ts';
 
 /**

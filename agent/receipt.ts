@@ -1,7 +1,7 @@
 import { createHash, sign, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import canonicalize from 'canonicalize';
-import type { JobDefinition, Receipt } from '../lib/protocol.ts';
+import type { JobDefinition, Receipt } from '../lib/protocol/job.ts';
 import { agentError } from './errors.ts';
 
 /** The bytes that are signed: canonical JSON (RFC 8785) of everything but the signature. */

@@ -1,5 +1,7 @@
 import type { Logger } from '../lib/log.ts';
-import type { Cause, Lease, ReleaseRef, RequestBody } from '../lib/protocol.ts';
+import type { RequestBody } from '../lib/protocol.ts';
+import type { Cause, Lease } from '../lib/protocol/job.ts';
+import type { ReleaseRef } from '../lib/protocol/release.ts';
 import type { BoundedLog } from './bounded-log.ts';
 import type { PilotContext, Work } from './pilot-context.ts';
 import { signReceipt } from './receipt.ts';

@@ -1,6 +1,6 @@
 import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/log.ts';
-import type { Bootstrap, VerifiedRelease } from '../lib/protocol.ts';
+import type { Bootstrap, VerifiedRelease } from '../lib/protocol/release.ts';
 import type { AgentConfig } from './config/schema.ts';
 import { forgetBootstrap } from './bootstrap-file.ts';
 import type { PilotContext } from './pilot-context.ts';

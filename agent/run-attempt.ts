@@ -1,7 +1,7 @@
 import { Agent } from 'undici';
 import { writeFileAtomic } from '../lib/files.ts';
 import type { Logger } from '../lib/log.ts';
-import type { Cause, Lease } from '../lib/protocol.ts';
+import type { Cause, Lease } from '../lib/protocol/job.ts';
 import { BoundedLog } from './bounded-log.ts';
 import { causeOf } from './errors.ts';
 import { Heartbeats, isGone } from './heartbeats.ts';

@@ -1,4 +1,4 @@
-import type { Cause } from '../lib/protocol.ts';
+import type { Cause } from '../lib/protocol/job.ts';
 import { makeCause } from './errors.ts';
 
 /** Why an attempt must end before its payload does: told to the payload's supervisor through an AbortSignal's reason. */

@@ -1,6 +1,24 @@
 import * as z from 'zod';
-import { causeCodes } from './job-causes.ts';
 import { jobStates } from './job-states.ts';
+import {
+  AttemptView,
+  Cause,
+  JobDefinition,
+  JobEvent,
+  JobView,
+  Lease,
+  LogTail,
+  PilotCommand,
+  Receipt,
+  Resources,
+  StoredOutput,
+  Usage,
+  commandVerbs,
+  containments,
+  labels,
+} from './protocol/job.ts';
+import { Floors, ReleaseRef } from './protocol/release.ts';
+import { bytes, count, cursor, id, pem, seconds, sha256, text, word } from './protocol/words.ts';
 
 /**
  * The contract of every request and reply between Pilotage's parts. Unknown fields are ignored, unknown enum values
@@ -10,212 +28,6 @@ export const PROTOCOL_VERSION = 1;
 
 /** Header that every write carries: the same key with the same request gets the same answer again. */
 export const IDEMPOTENCY_HEADER = 'idempotency-key';
-
-const word = z
-  .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'letters, digits, dot, underscore, hyphen; at most 64');
-const id = z.string().regex(/^[0-9A-HJKMNP-TV-Z]{26}$/, 'a ULID of 26 characters');
-const sha256 = z.string().regex(/^[0-9a-f]{64}$/, '64 lower-case hex digits');
-const text = (max: number) => z.string().max(max);
-const count = z.int().min(0);
-const seconds = z.number().min(0).max(31_622_400);
-const bytes = z.int().min(0);
-const pem = z.string().max(65_536);
-const cursor = z.string().max(200);
-
-/** A file name inside the job's work directory: relative, no `..`, no absolute path, no control characters. */
-export const fileName = z
-  .string()
-  .min(1)
-  .max(255)
-  .refine(
-    name =>
-      !/^\/|\\|[\0-\x1f]/.test(name) &&
-      name.split('/').every(part => part !== '' && part !== '.' && part !== '..'),
-    'a relative path without "..", empty parts or control characters',
-  );
-
-const stageUrl = z
-  .string()
-  .max(4096)
-  .regex(/^(file|https?):\/\//, 'a file:, http: or https: URL');
-
-export const InputFile = z.object({ name: fileName, url: stageUrl, sha256, bytes: bytes.optional() });
-export const OutputFile = z.object({ name: fileName, optional: z.boolean().default(false) });
-
-export const Limits = z.object({
-  wallSeconds: z.int().min(1).max(2_592_000).default(3600).describe('Wall-clock seconds of the payload.'),
-  memoryBytes: bytes
-    .min(1 << 20)
-    .default(2 ** 31)
-    .describe('Memory of the whole process tree.'),
-  diskBytes: bytes
-    .min(1 << 20)
-    .default(2 ** 33)
-    .describe('Size of the work directory.'),
-  logBytes: bytes
-    .min(1024)
-    .max(2 ** 30)
-    .default(2 ** 24)
-    .describe('Kept of stdout and of stderr, each.'),
-});
-
-export const labels = ['user', 'managed', 'install', 'test'] as const;
-
-/** What is to be run. Immutable once submitted; its canonical (RFC 8785) sha256 is its name in receipts. */
-export const JobDefinition = z.object({
-  name: text(200).default('job'),
-  vo: word,
-  queue: word,
-  label: z.enum(labels).default('user'),
-  group: word.optional(),
-  priority: z.int().min(0).max(1_000_000).default(1000),
-  command: z
-    .array(text(8192))
-    .min(1)
-    .max(200)
-    .describe('Argument vector; the first item is looked up in the work directory, then on PATH.'),
-  environment: z
-    .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,99}$/), text(8192))
-    .refine(variables => Object.keys(variables).length <= 1000, 'at most 1000 variables')
-    .default({}),
-  inputs: z.array(InputFile).max(1000).default([]),
-  outputs: z.array(OutputFile).max(1000).default([]),
-  outputUrl: stageUrl
-    .optional()
-    .describe(
-      'Where outputs go; required when there are outputs. They land at <outputUrl>/<jobId>/<attempt>/<name>.',
-    ),
-  limits: Limits.prefault({}),
-  cores: z.int().min(1).max(4096).default(1),
-  maxAttempts: z.int().min(1).max(20).default(3),
-});
-
-/** The release a pilot runs, as its bootstrap verified it. */
-export const ReleaseRef = z.object({
-  name: word,
-  version: word,
-  sha256,
-  runtimeVersion: word.optional(),
-  channel: word.optional(),
-  channelSerial: count.optional(),
-  metadata: z
-    .record(word, count)
-    .refine(roles => Object.keys(roles).length <= 64, 'at most 64 roles')
-    .describe('Version of each signed metadata role that was in force: root, timestamp, snapshot, ...'),
-});
-
-/** Least versions of signed metadata that a node must accept, and the server's time: a withholding cache cannot hide a revocation. */
-export const Floors = z.object({
-  root: count,
-  timestamp: count,
-  snapshot: count,
-  channelSerials: z.record(word, count),
-  signedTimeMs: z.int(),
-});
-
-export const Resources = z.object({
-  cores: z.int().min(1),
-  memoryBytes: bytes,
-  diskBytes: bytes,
-  wallSecondsLeft: seconds,
-});
-
-/** How far a payload is kept from the pilot: `none` is one uid without any wall; a queue must allow it by name. */
-export const containments = ['none', 'bubblewrap', 'setpriv', 'glexec'] as const;
-
-export const Cause = z.object({
-  code: z.enum(causeCodes as [string, ...string[]]),
-  text: text(2000),
-});
-
-export const Usage = z.object({
-  wallSeconds: seconds,
-  cpuSeconds: seconds.optional(),
-  peakMemoryBytes: bytes.optional(),
-  diskBytes: bytes.optional(),
-  exitCode: z.int().nullable().optional(),
-  signal: text(20).nullable().optional(),
-});
-
-export const StoredOutput = z.object({ name: fileName, url: stageUrl, sha256, bytes });
-
-/** Tail of the payload's output as last reported, at most 8 KiB of each. */
-export const LogTail = z.object({ stdout: text(8192).default(''), stderr: text(8192).default('') });
-
-/** Commands that a server can give a pilot; a fixed list of verbs for that job only. */
-export const commandVerbs = ['kill', 'report-now'] as const;
-export const PilotCommand = z.object({ id, verb: z.enum(commandVerbs), reason: text(500).default('') });
-
-export const Lease = z.object({
-  jobId: id,
-  attemptId: id,
-  attemptNumber: z.int().min(1),
-  pandaId: z.int().min(1).describe('Integer id of this attempt, below 2^53.'),
-  incarnation: text(64).describe('Incarnation of the database that gave the lease.'),
-  leaseSeconds: seconds,
-  heartbeatSeconds: seconds,
-  definition: JobDefinition,
-  definitionSha256: sha256,
-});
-
-/** Signed summary of one attempt; deepened with a signature chain later, kept from the first day. */
-export const Receipt = z.object({
-  jobId: id,
-  attemptId: id,
-  definitionSha256: sha256,
-  release: ReleaseRef,
-  inputs: z.array(z.object({ name: fileName, sha256 })).max(1000),
-  outputs: z.array(StoredOutput).max(1000),
-  usage: Usage,
-  outcome: text(40),
-  cause: Cause.nullable(),
-  containment: z.enum(containments),
-  node: text(255),
-  signature: text(4096)
-    .optional()
-    .describe('Base64 of the pilot key over the canonical JSON of the other fields.'),
-});
-
-export const JobView = z.object({
-  jobId: id,
-  instance: word,
-  vo: word,
-  queue: word,
-  name: text(200),
-  group: word.nullable(),
-  owner: text(1000).describe("Submitter's distinguished name."),
-  state: z.enum(jobStates),
-  cause: Cause.extend({ owner: z.enum(['user', 'payload', 'site', 'service']), fix: text(500) }).nullable(),
-  attempts: count,
-  submittedMs: z.int(),
-  changedMs: z.int(),
-  acceptedAttemptId: id.nullable(),
-});
-
-export const AttemptView = z.object({
-  attemptId: id,
-  attemptNumber: z.int(),
-  pandaId: z.int(),
-  pilotId: id,
-  node: text(255),
-  state: z.enum([...jobStates, 'lost', 'returned']),
-  containment: z.enum(containments),
-  release: ReleaseRef.nullable(),
-  usage: Usage.nullable(),
-  outputs: z.array(StoredOutput),
-  cause: Cause.nullable(),
-  startedMs: z.int(),
-  endedMs: z.int().nullable(),
-});
-
-export const JobEvent = z.object({
-  atMs: z.int(),
-  from: text(20).nullable(),
-  to: text(20),
-  by: text(1000),
-  note: text(2000),
-});
 
 const reply = <Shape extends z.ZodRawShape>(shape: Shape) =>
   z.object({ serverTimeMs: z.int(), instance: word, ...shape });
@@ -566,78 +378,3 @@ export type ParsedBody<N extends RouteName> = z.output<Routes[N]['body']>;
 export type ReplyBody<N extends RouteName> = z.output<Routes[N]['reply']>;
 export type PathParams<N extends RouteName> = z.output<Routes[N]['params']>;
 export type Query<N extends RouteName> = z.input<Routes[N]['query']>;
-
-export type JobDefinition = z.output<typeof JobDefinition>;
-export type JobDefinitionInput = z.input<typeof JobDefinition>;
-export type ReleaseRef = z.output<typeof ReleaseRef>;
-export type Lease = z.output<typeof Lease>;
-export type Floors = z.output<typeof Floors>;
-export type Usage = z.output<typeof Usage>;
-export type Cause = z.output<typeof Cause>;
-export type StoredOutput = z.output<typeof StoredOutput>;
-export type Receipt = z.output<typeof Receipt>;
-export type JobView = z.output<typeof JobView>;
-export type AttemptView = z.output<typeof AttemptView>;
-export type PilotCommand = z.output<typeof PilotCommand>;
-export type Containment = (typeof containments)[number];
-export type InputFile = z.output<typeof InputFile>;
-export type Resources = z.output<typeof Resources>;
-
-const artefact = z.object({ path: text(500), sha256, version: word });
-
-/** `channels/<name>.json`: the signed pointer that says which build a channel's queues run (1 KiB, moved by a signature). */
-export const ChannelPointer = z.object({
-  schema: z.literal(1),
-  product: z.literal('pilotage-pilot'),
-  channel: word,
-  serial: z.int().min(1),
-  current: z.object({
-    version: word,
-    pilot: artefact,
-    runtimes: z.record(z.string(), artefact).describe('By architecture: linux-x64, linux-arm64.'),
-  }),
-  previous: z.object({ version: word, pilot: artefact, runtimes: z.record(z.string(), artefact) }).nullable(),
-  min_version: word.nullable(),
-  yanked: z.array(word).max(1000),
-  rollout: z.object({ percent: z.int().min(0).max(100), seed: text(64), sites: z.array(word).max(10_000) }),
-  not_before: z.int().describe('Epoch seconds before which the pointer is not followed.'),
-});
-export type ChannelPointer = z.output<typeof ChannelPointer>;
-
-/** `queues/channels.json`: which channel each queue follows; `default` for queues that are not named. */
-export const QueueChannels = z.object({
-  schema: z.literal(1),
-  serial: z.int().min(1),
-  default: word,
-  queues: z.record(word, word),
-});
-export type QueueChannels = z.output<typeof QueueChannels>;
-
-/**
- * `bootstrap.json`, mode 0600: what a submitted pilot is given besides the wrapper and its pinned root. Written minified
- * with sorted keys, so that a POSIX shell can read it.
- */
-export const Bootstrap = z.object({
-  schema: z.literal(1),
-  instance: word,
-  queue: word,
-  submissionId: id,
-  secret: text(100),
-  servers: z.array(z.url()).min(1).max(16),
-  serverCa: pem.describe('PEM of the authority that signs the servers.'),
-  caches: z.array(z.url()).min(1).max(16).describe('Caching proxies or origins of the code store, in order.'),
-  floors: Floors.nullable(),
-  agent: z
-    .record(z.string(), z.json())
-    .default({})
-    .describe('Settings of the agent, as agent/config describes.'),
-});
-export type Bootstrap = z.output<typeof Bootstrap>;
-
-/** What the bootstrap hands the agent after it verified everything; a JSON file named by `agent run --verified FILE`. */
-export const VerifiedRelease = z.object({
-  release: ReleaseRef,
-  cache: z.string().describe('The cache it came through, or "local".'),
-  bootstrapMs: z.number(),
-});
-export type VerifiedRelease = z.output<typeof VerifiedRelease>;

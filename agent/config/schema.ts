@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { labels } from '../../lib/protocol.ts';
+import { labels } from '../../lib/protocol/job.ts';
 
 /**
  * Settings of the pilot. Given by `agent` in bootstrap.json, then PILOTAGE_AGENT_*, then flags; the later wins.

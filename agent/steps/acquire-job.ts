@@ -1,7 +1,8 @@
 import type { ApiClient } from '../../lib/api-client.ts';
 import { PilotageError } from '../../lib/errors.ts';
 import { PROTOCOL_VERSION } from '../../lib/protocol.ts';
-import type { Lease, ReleaseRef, Resources } from '../../lib/protocol.ts';
+import type { Lease, Resources } from '../../lib/protocol/job.ts';
+import type { ReleaseRef } from '../../lib/protocol/release.ts';
 import type { AgentConfig } from '../config/schema.ts';
 
 export type Acquired =

@@ -4,7 +4,7 @@ import { PilotageError } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
 import type { Logger } from '../../lib/log.ts';
 import { PROTOCOL_VERSION } from '../../lib/protocol.ts';
-import type { Bootstrap, ReleaseRef } from '../../lib/protocol.ts';
+import type { Bootstrap, ReleaseRef } from '../../lib/protocol/release.ts';
 import { makeKey, requestCertificate } from '../pilot-key.ts';
 import { agentError } from '../errors.ts';
 import { PilotIdentity } from '../pilot-identity.ts';

@@ -1,6 +1,6 @@
 import type { ApiClient } from '../../lib/api-client.ts';
 import { writeFileAtomic } from '../../lib/files.ts';
-import type { Lease } from '../../lib/protocol.ts';
+import type { Lease } from '../../lib/protocol/job.ts';
 import { keyPem, makeKey, requestCertificate } from '../pilot-key.ts';
 
 /**

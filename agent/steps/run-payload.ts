@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import type { Clock } from '../../lib/clock.ts';
 import type { Logger } from '../../lib/log.ts';
-import type { Cause, JobDefinition, Usage } from '../../lib/protocol.ts';
+import type { Cause, JobDefinition, Usage } from '../../lib/protocol/job.ts';
 import type { BoundedLog } from '../bounded-log.ts';
 import { within } from '../deadline.ts';
 import { overLimit } from '../disk-use.ts';

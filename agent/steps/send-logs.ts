@@ -1,5 +1,5 @@
 import type { ApiClient } from '../../lib/api-client.ts';
-import type { Lease } from '../../lib/protocol.ts';
+import type { Lease } from '../../lib/protocol/job.ts';
 import type { BoundedLog } from '../bounded-log.ts';
 
 const CHUNK_BYTES = 512 * 1024;

@@ -5,7 +5,7 @@ import type { Dispatcher } from 'undici';
 import type { Clock } from '../../lib/clock.ts';
 import type { PilotageError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/log.ts';
-import type { InputFile } from '../../lib/protocol.ts';
+import type { InputFile } from '../../lib/protocol/job.ts';
 import { agentError } from '../errors.ts';
 import { openSource } from '../open-source.ts';
 import { TransientTransferError, copyHashed, retryTransfer } from '../transfer.ts';

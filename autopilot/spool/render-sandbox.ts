@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import canonicalize from 'canonicalize';
 import { chmod } from 'node:fs/promises';
 import { ensureDirectory, writeFileAtomic } from '../../lib/files.ts';
-import { Bootstrap } from '../../lib/protocol.ts';
+import { Bootstrap } from '../../lib/protocol/release.ts';
 import type { PilotRef } from '../engines/engine.ts';
 
 /** What all pilots of this autopilot are given alike. */

@@ -1,7 +1,7 @@
 import type { TargetFile } from '@tufjs/models';
 import * as z from 'zod';
-import { ChannelPointer, QueueChannels } from '../../lib/protocol.ts';
-import type { Floors } from '../../lib/protocol.ts';
+import { ChannelPointer, QueueChannels } from '../../lib/protocol/release.ts';
+import type { Floors } from '../../lib/protocol/release.ts';
 import { signingError } from '../../signing/errors.ts';
 import { parseTarget } from '../../signing/release/verify-metadata.ts';
 import { codecacheError } from '../errors.ts';

@@ -2,7 +2,7 @@ import { systemClock } from '../../lib/clock.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { silentLog } from '../../lib/log.ts';
 import type { Logger } from '../../lib/log.ts';
-import type { Floors, ReleaseRef } from '../../lib/protocol.ts';
+import type { Floors, ReleaseRef } from '../../lib/protocol/release.ts';
 import { chooseRelease, compareVersions, sameBuild } from './choose-release.ts';
 import type { Artefact } from './choose-release.ts';
 import { openDownloads } from './download.ts';

@@ -5,7 +5,7 @@ import type { TargetFile } from '@tufjs/models';
 import { Updater } from 'tuf-js';
 import type { Clock } from '../../lib/clock.ts';
 import { writeFileAtomic } from '../../lib/files.ts';
-import type { ChannelPointer, Floors } from '../../lib/protocol.ts';
+import type { ChannelPointer, Floors } from '../../lib/protocol/release.ts';
 import { signingError } from '../../signing/errors.ts';
 import { parseMetadata } from '../../signing/release/role-metadata.ts';
 import { CacheFetcher } from './cache-fetcher.ts';

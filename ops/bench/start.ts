@@ -11,7 +11,7 @@ import { formatError } from '../../lib/errors.ts';
 import { systemClock } from '../../lib/clock.ts';
 import { readTextBounded, writeFileAtomic } from '../../lib/files.ts';
 import { newId } from '../../lib/ids.ts';
-import { VerifiedRelease } from '../../lib/protocol.ts';
+import { VerifiedRelease } from '../../lib/protocol/release.ts';
 import { renderWrapper } from '../../codecache/bootstrap/render-wrapper.ts';
 import { waitForJobs } from '../client/wait.ts';
 import { siteCredentials } from '../site/credentials.ts';

@@ -8,8 +8,8 @@ import * as z from 'zod';
 import { fromSystemError } from '../../lib/errors.ts';
 import { readTextBounded } from '../../lib/files.ts';
 import { newId } from '../../lib/ids.ts';
-import { JobDefinition } from '../../lib/protocol.ts';
-import type { JobDefinitionInput } from '../../lib/protocol.ts';
+import { JobDefinition } from '../../lib/protocol/job.ts';
+import type { JobDefinitionInput } from '../../lib/protocol/job.ts';
 import { opsError } from '../errors.ts';
 import type { Session } from './session.ts';
 

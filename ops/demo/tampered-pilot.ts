@@ -4,7 +4,7 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ApiClient } from '../../lib/api-client.ts';
 import { readTextBounded, writeFileAtomic } from '../../lib/files.ts';
-import type { Bootstrap } from '../../lib/protocol.ts';
+import type { Bootstrap } from '../../lib/protocol/release.ts';
 import { renderWrapper } from '../../codecache/bootstrap/render-wrapper.ts';
 import { startLyingCache } from './lying-cache.ts';
 

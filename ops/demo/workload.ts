@@ -5,7 +5,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { ensureDirectory, writeFileAtomic } from '../../lib/files.ts';
 import type { JobState } from '../../lib/job-states.ts';
 import type { CauseCode } from '../../lib/job-causes.ts';
-import type { JobDefinitionInput } from '../../lib/protocol.ts';
+import type { JobDefinitionInput } from '../../lib/protocol/job.ts';
 import type { JobReport } from '../client/wait.ts';
 import { memoryScript, mergeScript, submitScript, sumScript } from './payloads.ts';
 

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { containments, labels } from '../../lib/protocol.ts';
+import { containments, labels } from '../../lib/protocol/job.ts';
 import { memberRoles } from '../policy/policy-table.ts';
 
 const word = z

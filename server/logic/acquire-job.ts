@@ -1,7 +1,8 @@
 import { newId } from '../../lib/ids.ts';
 import { wireError } from '../../lib/problem.ts';
 import { PROTOCOL_VERSION } from '../../lib/protocol.ts';
-import type { Containment, JobDefinition, Lease, ParsedBody } from '../../lib/protocol.ts';
+import type { ParsedBody } from '../../lib/protocol.ts';
+import type { Containment, JobDefinition, Lease } from '../../lib/protocol/job.ts';
 import type { PilotCaller } from '../policy/caller.ts';
 import { countOlderPilots } from '../queries/count-older-pilots.ts';
 import { countPilots } from '../queries/count-pilots.ts';

@@ -1,5 +1,6 @@
 import { newId } from '../../lib/ids.ts';
-import type { Floors, ParsedBody } from '../../lib/protocol.ts';
+import type { ParsedBody } from '../../lib/protocol.ts';
+import type { Floors } from '../../lib/protocol/release.ts';
 import type { UserCaller } from '../policy/caller.ts';
 import { countPilots } from '../queries/count-pilots.ts';
 import { insertSubmissions } from '../queries/insert-submissions.ts';

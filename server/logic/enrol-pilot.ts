@@ -1,6 +1,7 @@
 import { newId } from '../../lib/ids.ts';
 import { wireError } from '../../lib/problem.ts';
-import type { Floors, ParsedBody } from '../../lib/protocol.ts';
+import type { ParsedBody } from '../../lib/protocol.ts';
+import type { Floors } from '../../lib/protocol/release.ts';
 import { countPilots } from '../queries/count-pilots.ts';
 import { findCredentials } from '../queries/find-credentials.ts';
 import { findPilot } from '../queries/find-pilot.ts';

@@ -1,4 +1,5 @@
-import type { ParsedBody, PilotCommand } from '../../lib/protocol.ts';
+import type { ParsedBody } from '../../lib/protocol.ts';
+import type { PilotCommand } from '../../lib/protocol/job.ts';
 import type { PilotCaller } from '../policy/caller.ts';
 import { acknowledgeCommands } from '../queries/acknowledge-commands.ts';
 import { listPendingCommands } from '../queries/list-pending-commands.ts';

@@ -1,6 +1,6 @@
 import { causeTable } from '../../lib/job-causes.ts';
 import type { CauseCode } from '../../lib/job-causes.ts';
-import type { AttemptView, JobView } from '../../lib/protocol.ts';
+import type { AttemptView, JobView } from '../../lib/protocol/job.ts';
 import type { ListedJob } from '../queries/list-jobs.ts';
 import type { AttemptRow } from '../schema.ts';
 

@@ -1,5 +1,6 @@
 import type * as z from 'zod';
-import type { JobView, Routes } from '../../lib/protocol.ts';
+import type { Routes } from '../../lib/protocol.ts';
+import type { JobView } from '../../lib/protocol/job.ts';
 import { authorizeOn } from '../policy/authorize.ts';
 import { vosOf } from '../policy/caller.ts';
 import type { UserCaller } from '../policy/caller.ts';

@@ -1,7 +1,7 @@
 import type { Clock } from '../../lib/clock.ts';
 import { readFileBounded } from '../../lib/files.ts';
 import type { Logger } from '../../lib/log.ts';
-import type { Floors } from '../../lib/protocol.ts';
+import type { Floors } from '../../lib/protocol/release.ts';
 import { directoryReader, readReleaseMetadata } from '../../signing/release/read-public.ts';
 import { verifyMetadata } from '../../signing/release/verify-metadata.ts';
 import type { ServerConfig } from '../config/schema.ts';

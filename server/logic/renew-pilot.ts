@@ -1,4 +1,5 @@
-import type { Floors, ParsedBody } from '../../lib/protocol.ts';
+import type { ParsedBody } from '../../lib/protocol.ts';
+import type { Floors } from '../../lib/protocol/release.ts';
 import type { PilotCaller } from '../policy/caller.ts';
 import { certifyKey } from './certify-key.ts';
 import type { ServerContext } from './context.ts';

@@ -1,7 +1,7 @@
 import { causeTable } from '../../lib/job-causes.ts';
 import type { CauseCode } from '../../lib/job-causes.ts';
 import type { JobState } from '../../lib/job-states.ts';
-import type { Cause } from '../../lib/protocol.ts';
+import type { Cause } from '../../lib/protocol/job.ts';
 import type { Executor, JobRow } from '../schema.ts';
 import { moveLockedJob } from './move-job.ts';
 import { storableText } from './storable-text.ts';

@@ -1,4 +1,5 @@
-import type { JobDefinition, ReplyBody } from '../../lib/protocol.ts';
+import type { ReplyBody } from '../../lib/protocol.ts';
+import type { JobDefinition } from '../../lib/protocol/job.ts';
 import type { Caller } from '../policy/caller.ts';
 import { listAttempts } from '../queries/list-attempts.ts';
 import { listJobEvents } from '../queries/list-job-events.ts';

@@ -1,6 +1,6 @@
 import { PilotageError } from '../../lib/errors.ts';
 import { wireError } from '../../lib/problem.ts';
-import type { Receipt } from '../../lib/protocol.ts';
+import type { Receipt } from '../../lib/protocol/job.ts';
 import type { Caller } from '../policy/caller.ts';
 import { findAttempt } from '../queries/find-attempt.ts';
 import type { ServerContext } from './context.ts';

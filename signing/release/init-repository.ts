@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Metadata, Root, Targets } from '@tufjs/models';
 import { DelegatedRole as ModelDelegatedRole, Role as ModelRole } from '@tufjs/models/dist/role.js';
 import { Delegations } from '@tufjs/models/dist/delegations.js';
-import type { QueueChannels } from '../../lib/protocol.ts';
+import type { QueueChannels } from '../../lib/protocol/release.ts';
 import { ensureDirectory, writeFileAtomic } from '../../lib/files.ts';
 import type { ReleaseConfig } from '../config/schema.ts';
 import { signingError } from '../errors.ts';

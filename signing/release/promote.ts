@@ -1,4 +1,4 @@
-import { ChannelPointer, QueueChannels } from '../../lib/protocol.ts';
+import { ChannelPointer, QueueChannels } from '../../lib/protocol/release.ts';
 import { nearest } from '../../lib/config.ts';
 import { signingError } from '../errors.ts';
 import { stableJson } from '../stable-json.ts';

@@ -1,5 +1,5 @@
 import type { Metadata, Root, TargetFile, Targets } from '@tufjs/models';
-import { ChannelPointer, QueueChannels, type Floors } from '../../lib/protocol.ts';
+import { ChannelPointer, QueueChannels, type Floors } from '../../lib/protocol/release.ts';
 import { signingError, type VerificationErrorCode } from '../errors.ts';
 import { channels, channelTarget, QUEUES_TARGET } from './layout.ts';
 import { parseMetadata, sha256Of } from './role-metadata.ts';

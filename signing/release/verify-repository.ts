@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Floors } from '../../lib/protocol.ts';
+import type { Floors } from '../../lib/protocol/release.ts';
 import { signingError } from '../errors.ts';
 import { readEventLog, type LogEntry } from './event-log.ts';
 import { versionedNames, withRepository, type ReleaseContext, type Repository } from './repository.ts';

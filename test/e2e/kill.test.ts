@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ApiClient } from '../../lib/api-client.ts';
 import { newId } from '../../lib/ids.ts';
-import type { JobDefinitionInput } from '../../lib/protocol.ts';
+import type { JobDefinitionInput } from '../../lib/protocol/job.ts';
 import { waitForJobs } from '../../ops/client/wait.ts';
 import type { JobReport } from '../../ops/client/wait.ts';
 import { QUEUE, VO, maxPilots } from '../../ops/site/start.ts';

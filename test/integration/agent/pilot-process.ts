@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { extract } from 'tar';
 import { readProcess } from '../../../agent/process-table.ts';
 import type { AgentSummary } from '../../../agent/run-agent.ts';
-import type { Bootstrap } from '../../../lib/protocol.ts';
+import type { Bootstrap } from '../../../lib/protocol/release.ts';
 import { buildPilot } from '../../../ops/build/build-pilot.ts';
 
 const root = new URL('../../../', import.meta.url).pathname;

@@ -7,16 +7,11 @@ import { definitionSha256 } from '../../../agent/receipt.ts';
 import { PilotageError } from '../../../lib/errors.ts';
 import { newId } from '../../../lib/ids.ts';
 import { toProblem, wireError } from '../../../lib/problem.ts';
-import { IDEMPOTENCY_HEADER, JobDefinition, routes } from '../../../lib/protocol.ts';
-import type {
-  Bootstrap,
-  JobDefinitionInput,
-  Lease,
-  ParsedBody,
-  PilotCommand,
-  ReplyBody,
-  RouteName,
-} from '../../../lib/protocol.ts';
+import { IDEMPOTENCY_HEADER, routes } from '../../../lib/protocol.ts';
+import { JobDefinition } from '../../../lib/protocol/job.ts';
+import type { ParsedBody, ReplyBody, RouteName } from '../../../lib/protocol.ts';
+import type { JobDefinitionInput, Lease, PilotCommand } from '../../../lib/protocol/job.ts';
+import type { Bootstrap } from '../../../lib/protocol/release.ts';
 import { createAuthority, issueCertificate } from '../../../signing/x509/authority.ts';
 import type { Authority } from '../../../signing/x509/authority.ts';
 import { readCsr } from '../../../signing/x509/csr.ts';

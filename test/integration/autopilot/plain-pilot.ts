@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { createApiClient } from '../../../lib/api-client.ts';
-import { Bootstrap } from '../../../lib/protocol.ts';
+import { Bootstrap } from '../../../lib/protocol/release.ts';
 import { newKey } from '../../../signing/x509/authority.ts';
 import { acquireRequest, completion, enrolRequest, pemOf } from '../server/tls-site.ts';
 

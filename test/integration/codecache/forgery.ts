@@ -2,7 +2,7 @@ import { createHash, randomInt } from 'node:crypto';
 import { readFile, readdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import type { TestContext } from 'node:test';
-import type { Floors } from '../../../lib/protocol.ts';
+import type { Floors } from '../../../lib/protocol/release.ts';
 import { canonicalBytes, stableJson } from '../../../signing/stable-json.ts';
 import type { ReleaseRepositoryLab } from '../../lab/release-repository.ts';
 import { upstream } from './web.ts';

@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { VerifiedRelease } from '../../../lib/protocol.ts';
+import { VerifiedRelease } from '../../../lib/protocol/release.ts';
 import { keyIdOf } from '../../../signing/keys/signer.ts';
 import type { PublicKeyParts } from '../../../signing/keys/signer.ts';
 import { canonicalBytes, stableJson } from '../../../signing/stable-json.ts';

@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { renderWrapper } from '../../../codecache/bootstrap/render-wrapper.ts';
-import type { Floors } from '../../../lib/protocol.ts';
+import type { Floors } from '../../../lib/protocol/release.ts';
 
 export interface WrapperRun {
   exit: number | null;

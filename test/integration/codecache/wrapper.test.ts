@@ -5,7 +5,7 @@ import { after, before, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { MAX_WRAPPER_BYTES, renderWrapper } from '../../../codecache/bootstrap/render-wrapper.ts';
 import { serveStore } from '../../../codecache/origin/serve-store.ts';
-import { VerifiedRelease } from '../../../lib/protocol.ts';
+import { VerifiedRelease } from '../../../lib/protocol/release.ts';
 import { silentLog } from '../../../lib/log.ts';
 import { makeReleaseRepository } from '../../lab/release-repository.ts';
 import type { ReleaseRepositoryLab } from '../../lab/release-repository.ts';

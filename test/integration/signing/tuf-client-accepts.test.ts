@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { BaseFetcher, Updater } from 'tuf-js';
 import { DownloadHTTPError } from 'tuf-js/dist/error.js';
-import { ChannelPointer, QueueChannels } from '../../../lib/protocol.ts';
+import { ChannelPointer, QueueChannels } from '../../../lib/protocol/release.ts';
 import { makeReleaseRepository, type ReleaseRepositoryLab } from '../../lab/release-repository.ts';
 
 let directory: string;

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { AgentConfig } from '../../../agent/config/schema.ts';
 import { agentFlags, flagValue } from '../../../agent/flags.ts';
 import { checkDisk, checkNode, offer } from '../../../agent/steps/check-node.ts';
-import { JobDefinition } from '../../../lib/protocol.ts';
+import { JobDefinition } from '../../../lib/protocol/job.ts';
 
 test('a node is what /proc and its file system say, unless the configuration says less', async () => {
   const facts = await checkNode(tmpdir(), AgentConfig.parse({}));

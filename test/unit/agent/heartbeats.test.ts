@@ -7,7 +7,8 @@ import { libError } from '../../../lib/errors.ts';
 import { newId } from '../../../lib/ids.ts';
 import { silentLog } from '../../../lib/log.ts';
 import { wireError } from '../../../lib/problem.ts';
-import type { Lease, PilotCommand, RequestBody } from '../../../lib/protocol.ts';
+import type { RequestBody } from '../../../lib/protocol.ts';
+import type { Lease, PilotCommand } from '../../../lib/protocol/job.ts';
 
 const lease = { attemptId: newId(), incarnation: 'first', heartbeatSeconds: 0.005 } as Lease;
 

@@ -9,8 +9,8 @@ import type { PayloadOptions, PayloadResult } from '../../../agent/steps/run-pay
 import { systemClock } from '../../../lib/clock.ts';
 import { newId } from '../../../lib/ids.ts';
 import { silentLog } from '../../../lib/log.ts';
-import { JobDefinition } from '../../../lib/protocol.ts';
-import type { JobDefinitionInput } from '../../../lib/protocol.ts';
+import { JobDefinition } from '../../../lib/protocol/job.ts';
+import type { JobDefinitionInput } from '../../../lib/protocol/job.ts';
 
 /** Directories and logs of one payload, without any pilot around it. */
 export class PayloadFixture {

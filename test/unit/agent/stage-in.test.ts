@@ -12,7 +12,7 @@ import { Agent } from 'undici';
 import { stageIn } from '../../../agent/steps/stage-in.ts';
 import { systemClock } from '../../../lib/clock.ts';
 import { silentLog } from '../../../lib/log.ts';
-import type { InputFile } from '../../../lib/protocol.ts';
+import type { InputFile } from '../../../lib/protocol/job.ts';
 
 const sha256 = (data: string | Buffer) => createHash('sha256').update(data).digest('hex');
 const quick = { ...systemClock, sleep: (_: number, signal?: AbortSignal) => systemClock.sleep(1, signal) };

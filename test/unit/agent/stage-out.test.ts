@@ -13,7 +13,7 @@ import { findOutput, outputLocation, stageOut } from '../../../agent/steps/stage
 import { systemClock } from '../../../lib/clock.ts';
 import { newId } from '../../../lib/ids.ts';
 import { silentLog } from '../../../lib/log.ts';
-import { fileName } from '../../../lib/protocol.ts';
+import { fileName } from '../../../lib/protocol/words.ts';
 
 const sha256 = (data: string) => createHash('sha256').update(data).digest('hex');
 const quick = { ...systemClock, sleep: (_: number, signal?: AbortSignal) => systemClock.sleep(1, signal) };

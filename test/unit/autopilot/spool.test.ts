@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, readFile, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Bootstrap } from '../../../lib/protocol.ts';
+import { Bootstrap } from '../../../lib/protocol/release.ts';
 import { newId } from '../../../lib/ids.ts';
 import { renderSandbox, sandboxPath } from '../../../autopilot/spool/render-sandbox.ts';
 import { overdue, sweepFiles } from '../../../autopilot/spool/sweep-files.ts';

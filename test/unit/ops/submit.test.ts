@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { ApiClient } from '../../../lib/api-client.ts';
 import type { PilotageError } from '../../../lib/errors.ts';
-import { JobDefinition } from '../../../lib/protocol.ts';
+import { JobDefinition } from '../../../lib/protocol/job.ts';
 import type { RequestBody } from '../../../lib/protocol.ts';
 import { describeInput, submit } from '../../../ops/client/submit.ts';
 import type { Session } from '../../../ops/client/session.ts';

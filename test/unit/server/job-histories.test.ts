@@ -5,7 +5,7 @@ import { PilotageError } from '../../../lib/errors.ts';
 import { newId } from '../../../lib/ids.ts';
 import { activeStates, isFinal, mayBecome } from '../../../lib/job-states.ts';
 import type { JobState } from '../../../lib/job-states.ts';
-import type { Lease } from '../../../lib/protocol.ts';
+import type { Lease } from '../../../lib/protocol/job.ts';
 import { isWireErrorCode } from '../../../lib/error-table.ts';
 import { enrolPilot } from '../../../server/logic/enrol-pilot.ts';
 import { expireLeases } from '../../../server/logic/expire-leases.ts';

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { KyselyPlugin } from 'kysely';
-import type { Lease, RequestBody } from '../../../lib/protocol.ts';
+import type { RequestBody } from '../../../lib/protocol.ts';
+import type { Lease } from '../../../lib/protocol/job.ts';
 import { formatError } from '../../../lib/errors.ts';
 import { newId } from '../../../lib/ids.ts';
 import { appendLog } from '../../../server/logic/append-log.ts';

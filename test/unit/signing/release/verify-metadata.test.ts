@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { MetaFile } from '@tufjs/models';
 import * as fc from 'fast-check';
 import { PilotageError } from '../../../../lib/errors.ts';
-import type { ChannelPointer, Floors } from '../../../../lib/protocol.ts';
+import type { ChannelPointer, Floors } from '../../../../lib/protocol/release.ts';
 import { readPublicDirectory } from '../../../../signing/release/read-public.ts';
 import {
   metaFile,

@@ -1,0 +1,86 @@
+import * as z from 'zod';
+import { count, id, pem, sha256, text, word } from './words.ts';
+
+/** The release a pilot runs, as its bootstrap verified it. */
+export const ReleaseRef = z.object({
+  name: word,
+  version: word,
+  sha256,
+  runtimeVersion: word.optional(),
+  channel: word.optional(),
+  channelSerial: count.optional(),
+  metadata: z
+    .record(word, count)
+    .refine(roles => Object.keys(roles).length <= 64, 'at most 64 roles')
+    .describe('Version of each signed metadata role that was in force: root, timestamp, snapshot, ...'),
+});
+
+/** Least versions of signed metadata that a node must accept, and the server's time: a withholding cache cannot hide a revocation. */
+export const Floors = z.object({
+  root: count,
+  timestamp: count,
+  snapshot: count,
+  channelSerials: z.record(word, count),
+  signedTimeMs: z.int(),
+});
+
+export type ReleaseRef = z.output<typeof ReleaseRef>;
+export type Floors = z.output<typeof Floors>;
+const artefact = z.object({ path: text(500), sha256, version: word });
+
+/** `channels/<name>.json`: the signed pointer that says which build a channel's queues run (1 KiB, moved by a signature). */
+export const ChannelPointer = z.object({
+  schema: z.literal(1),
+  product: z.literal('pilotage-pilot'),
+  channel: word,
+  serial: z.int().min(1),
+  current: z.object({
+    version: word,
+    pilot: artefact,
+    runtimes: z.record(z.string(), artefact).describe('By architecture: linux-x64, linux-arm64.'),
+  }),
+  previous: z.object({ version: word, pilot: artefact, runtimes: z.record(z.string(), artefact) }).nullable(),
+  min_version: word.nullable(),
+  yanked: z.array(word).max(1000),
+  rollout: z.object({ percent: z.int().min(0).max(100), seed: text(64), sites: z.array(word).max(10_000) }),
+  not_before: z.int().describe('Epoch seconds before which the pointer is not followed.'),
+});
+export type ChannelPointer = z.output<typeof ChannelPointer>;
+
+/** `queues/channels.json`: which channel each queue follows; `default` for queues that are not named. */
+export const QueueChannels = z.object({
+  schema: z.literal(1),
+  serial: z.int().min(1),
+  default: word,
+  queues: z.record(word, word),
+});
+export type QueueChannels = z.output<typeof QueueChannels>;
+
+/**
+ * `bootstrap.json`, mode 0600: what a submitted pilot is given besides the wrapper and its pinned root. Written minified
+ * with sorted keys, so that a POSIX shell can read it.
+ */
+export const Bootstrap = z.object({
+  schema: z.literal(1),
+  instance: word,
+  queue: word,
+  submissionId: id,
+  secret: text(100),
+  servers: z.array(z.url()).min(1).max(16),
+  serverCa: pem.describe('PEM of the authority that signs the servers.'),
+  caches: z.array(z.url()).min(1).max(16).describe('Caching proxies or origins of the code store, in order.'),
+  floors: Floors.nullable(),
+  agent: z
+    .record(z.string(), z.json())
+    .default({})
+    .describe('Settings of the agent, as agent/config describes.'),
+});
+export type Bootstrap = z.output<typeof Bootstrap>;
+
+/** What the bootstrap hands the agent after it verified everything; a JSON file named by `agent run --verified FILE`. */
+export const VerifiedRelease = z.object({
+  release: ReleaseRef,
+  cache: z.string().describe('The cache it came through, or "local".'),
+  bootstrapMs: z.number(),
+});
+export type VerifiedRelease = z.output<typeof VerifiedRelease>;
