@@ -36,7 +36,8 @@ export async function startUp(options: {
   requireNodeTools();
   const site = siteLayout(options.directory);
   await ensureDirectory(site.root, 0o700);
-  shutdown.defer('site lock', await lockSite(site));
+  const lock = lockSite(site);
+  shutdown.defer('site lock', () => lock.release());
   const { instance, ports } = await openSiteFile(site);
   await ensureDirectory(site.logs);
   const credentials = await siteCredentials({ directory: site.credentials, instance, clock: systemClock });

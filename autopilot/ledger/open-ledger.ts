@@ -6,7 +6,7 @@ import { ensureDirectory } from '../../lib/files.ts';
 import { newId } from '../../lib/ids.ts';
 import { autopilotError } from '../errors.ts';
 import { lockLedger } from './lock.ts';
-import type { LedgerLock } from './lock.ts';
+import type { ProcessLock } from '../../lib/process-lock.ts';
 import { prepareSchema } from './schema.ts';
 
 /** Whose pilots a ledger holds; fixed when it is made. */
@@ -132,7 +132,7 @@ function claimOwner(
   return stored;
 }
 
-function closeBoth(db: DatabaseSync, lock: LedgerLock): void {
+function closeBoth(db: DatabaseSync, lock: ProcessLock): void {
   db.close();
   lock.release();
 }

@@ -25,7 +25,7 @@ export function siteLayout(directory: string): SiteLayout {
     root,
     siteFile: below('site.json'),
     clientFile: below('client.json'),
-    lockFile: below('site.pid'),
+    lockFile: below('site.lock'),
     credentials: below('credentials'),
     repository: below('release', 'repository'),
     keys: below('release', 'keys'),

@@ -1,10 +1,10 @@
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { existsSync } from 'node:fs';
-import { readFile, rm, writeFile } from 'node:fs/promises';
 import * as z from 'zod';
-import { fromSystemError } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
+import { lockState, tryProcessLock } from '../../lib/process-lock.ts';
+import type { ProcessLock } from '../../lib/process-lock.ts';
 import { readTextBounded, writeFileAtomic } from '../../lib/files.ts';
 import { opsError } from '../errors.ts';
 import type { SiteLayout } from './layout.ts';
@@ -57,38 +57,14 @@ async function freePorts(count: number): Promise<number[]> {
  *
  * @throws E_SITE_BUSY naming the process that has it.
  */
-export async function lockSite(site: SiteLayout): Promise<() => Promise<void>> {
-  for (let attempt = 0; attempt < 2; attempt += 1) {
-    try {
-      await writeFile(site.lockFile, `${process.pid}\n`, { flag: 'wx' });
-      return () => rm(site.lockFile, { force: true });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw fromSystemError(error, site.lockFile);
-    }
-    const owner = Number(await readFile(site.lockFile, 'utf8'));
-    if (isAlive(owner)) {
-      throw opsError({
-        code: 'E_SITE_BUSY',
-        message: `This site is already up, in process ${owner}.`,
-        where: site.root,
-        fix: 'Use it as it is, stop that process, or give another --dir.',
-      });
-    }
-    await rm(site.lockFile, { force: true });
-  }
+export function lockSite(site: SiteLayout): ProcessLock {
+  const lock = tryProcessLock(site.lockFile);
+  if (lock) return lock;
+  const { pid } = lockState(site.lockFile);
   throw opsError({
     code: 'E_SITE_BUSY',
-    message: 'Another process is taking this site.',
+    message: `This site is already up${pid === null ? '' : `, in process ${pid}`}.`,
     where: site.root,
-    fix: 'Try again.',
+    fix: 'Use it as it is, stop that process, or give another --dir.',
   });
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return pid > 0;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }
