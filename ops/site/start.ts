@@ -65,7 +65,11 @@ export async function startSite(options: {
   const { site, credentials, release, pace } = options;
   const programs: Program[] = [];
   const stop = async () => {
-    for (const program of programs.toReversed()) await program.stop(STOP_SECONDS);
+    const failures: unknown[] = [];
+    for (const program of programs.toReversed()) {
+      await program.stop(STOP_SECONDS).catch((error: unknown) => failures.push(error));
+    }
+    if (failures.length > 0) throw failures[0];
   };
   const progress = options.progress ?? silentProgress;
   const start = (name: string, args: string[], env?: NodeJS.ProcessEnv): Promise<string> =>
