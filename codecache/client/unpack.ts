@@ -27,12 +27,13 @@ export async function unpack(options: {
   let refusal: PilotageError | undefined;
   let bytes = 0;
   const seen = new Set<string>();
+  const parents = new Set(Object.keys(files).flatMap(directoriesOf));
   const accept = (path: string, entry: ReadEntry): boolean => {
     if (refusal !== undefined) return false;
     const name = path.replace(/^\.\//, '').replace(/\/$/, '');
     if (entry.type === 'Directory') {
-      if (name !== '' && name !== '.' && !isPlain(name))
-        refusal = unsafe(where, path, 'a plain relative name');
+      if (name !== '' && name !== '.' && !parents.has(name))
+        refusal = unsafe(where, path, 'no directory but those of signed files');
       return refusal === undefined;
     }
     bytes += entry.size;
@@ -64,6 +65,10 @@ export async function unpack(options: {
   const wrong = await firstDamaged(directory, files);
   if (wrong !== undefined) throw unsafe(where, `${wrong} has other bytes`, 'every file as signed');
 }
+
+/** `a/b/c` is in `a` and `a/b`. */
+const directoriesOf = (name: string): string[] =>
+  name.split('/').map((_, index, parts) => parts.slice(0, index).join('/'));
 
 const isPlain = (name: string): boolean =>
   SAFE_NAME.test(name) && !name.split('/').some(part => part === '.' || part === '..');

@@ -73,6 +73,7 @@ const nasty: [string, Entry[]][] = [
   ['other bytes', [...goodEntries.slice(0, 2), { path: 'pilot.mjs', body: 'evil' }]],
   ['a missing file', goodEntries.slice(0, 2)],
   ['a directory that climbs', [{ path: '../out2/', type: 'Directory' }]],
+  ['a directory of no signed file', [{ path: 'elsewhere/', type: 'Directory' }]],
 ];
 for (const [what, entries] of nasty) {
   test(`refused: ${what}`, async t => {
