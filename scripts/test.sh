@@ -11,7 +11,7 @@ PATH=$(dirname "$node"):$PATH
 export PATH
 sh test/lab/install.sh
 if [ $# -gt 0 ]; then
-  exec "$node" --disable-warning=ExperimentalWarning --test --test-global-setup=test/lab/shared-databases.ts --test-concurrency=2 --test-timeout=300000 "$@"
+  exec "$node" --disable-warning=ExperimentalWarning --import ./test/lab/seed.ts --test --test-global-setup=test/lab/shared-databases.ts --test-concurrency=2 --test-timeout=300000 "$@"
 fi
 "$node" scripts/check.ts
-exec "$node" --disable-warning=ExperimentalWarning --test --test-global-setup=test/lab/shared-databases.ts --test-concurrency=2 --test-timeout=300000 'test/**/*.test.ts'
+exec "$node" --disable-warning=ExperimentalWarning --import ./test/lab/seed.ts --test --test-global-setup=test/lab/shared-databases.ts --test-concurrency=2 --test-timeout=300000 'test/**/*.test.ts'
