@@ -19,6 +19,7 @@ test('exit codes follow from the error', () => {
   assert.equal(code('E_PASSPHRASE_WRONG'), exitCodes.usage);
   assert.equal(code('E_TARGET_HASH'), exitCodes.refused);
   assert.equal(code('E_UNREACHABLE'), exitCodes.unreachable);
+  assert.equal(code('E_ABORTED'), exitCodes.interrupted);
   assert.equal(exitCodeOf(new Error('defect')), exitCodes.failed);
   for (const name of Object.keys(errorTable)) assert.ok(code(name) > 0, name);
 });
