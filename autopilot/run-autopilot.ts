@@ -46,7 +46,7 @@ export async function runAutopilot(options: RunOptions): Promise<void> {
     const engine = await openEngine(config, { spool: paths.spool, env, log, checkpoint });
     const client = createApiClient({ servers: config.servers, tls, log });
     try {
-      const { queue, servers, caches, agent } = config;
+      const { queue, servers, caches, site, agent } = config;
       const context: CycleContext = {
         config,
         ledger,
@@ -55,7 +55,7 @@ export async function runAutopilot(options: RunOptions): Promise<void> {
         spool: paths.spool,
         logs: paths.logs,
         wrapper: options.wrapper,
-        bootstrap: { queue, servers, caches, agent, serverCa: tls.ca },
+        bootstrap: { queue, servers, caches, site, agent, serverCa: tls.ca },
         memory: newMemory(),
         clock: systemClock,
         log: log.child({ queue, factory: ledger.owner.factory }),

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { CacheGroup } from '../../lib/protocol/release.ts';
 
 const seconds = z.number().min(0).max(31_622_400);
 const bytes = z.int().min(0);
@@ -14,7 +15,12 @@ export const AutopilotConfig = z.strictObject({
   serverCa: z.string().describe('File with the authority that signs the servers, PEM.'),
   cert: z.string().optional().describe("File with this autopilot's certificate chain, PEM."),
   key: z.string().optional().describe('File with the key of that certificate, PEM, mode 0600.'),
-  caches: z.array(z.url()).min(1).max(16).describe('Caches of the code store that pilots use, in order.'),
+  caches: z
+    .array(CacheGroup)
+    .min(1)
+    .max(16)
+    .describe('Caches of the code store that pilots use: groups in order, | between those of one group.'),
+  site: word.default('none').describe('Site of the queue; decides which nodes take part in a rollout.'),
   root: z.string().describe('File with the root metadata that pilots trust first.'),
   state: z.string().describe('Directory of ledger, sandboxes and logs; one for each queue.'),
   factory: word.optional().describe('Name at the server; default: one minted with the ledger.'),

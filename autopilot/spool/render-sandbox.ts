@@ -6,7 +6,7 @@ import { Bootstrap } from '../../lib/protocol/release.ts';
 import type { PilotRef } from '../engines/engine.ts';
 
 /** What all pilots of this autopilot are given alike. */
-export type BootstrapBase = Pick<Bootstrap, 'queue' | 'servers' | 'serverCa' | 'caches' | 'agent'>;
+export type BootstrapBase = Pick<Bootstrap, 'queue' | 'servers' | 'serverCa' | 'caches' | 'site' | 'agent'>;
 
 export const sandboxPath = (spool: string, pilot: PilotRef): string =>
   join(spool, pilot.batchId, pilot.submissionId);

@@ -41,8 +41,28 @@ export const ChannelPointer = z.object({
   }),
   previous: z.object({ version: word, pilot: artefact, runtimes: z.record(z.string(), artefact) }).nullable(),
   min_version: word.nullable(),
-  yanked: z.array(word).max(1000),
-  rollout: z.object({ percent: z.int().min(0).max(100), seed: text(64), sites: z.array(word).max(10_000) }),
+  yanked: z
+    .array(word)
+    .max(1000)
+    .describe('Withdrawn versions: nothing starts them; running pilots end after their payload.'),
+  kill: z
+    .array(word)
+    .max(1000)
+    .default([])
+    .describe('Those of them whose running pilots end at once, payload included.'),
+  rollout: z
+    .object({
+      percent: z
+        .int()
+        .min(0)
+        .max(100)
+        .describe('Share of the nodes that take `current`; the others stay on `previous`.'),
+      seed: text(64).describe(
+        'With site and node it decides which nodes: the same for as long as the seed stays.',
+      ),
+      sites: z.array(word).max(10_000).describe('Only these sites take part; empty: all.'),
+    })
+    .describe('A node takes part when first 7 hex digits of sha256("seed\\nsite\\nnode") mod 100 < percent.'),
   not_before: z.int().describe('Epoch seconds before which the pointer is not followed.'),
 });
 export type ChannelPointer = z.output<typeof ChannelPointer>;
@@ -56,6 +76,20 @@ export const QueueChannels = z.object({
 });
 export type QueueChannels = z.output<typeof QueueChannels>;
 
+const isWebUrl = (url: string): boolean => /^https?:\/\/[^\s|;]+$/.test(url) && URL.canParse(url);
+
+/**
+ * Caches of one group, `http://a|http://b`: any of them, begun at a random one; a list of groups is tried in order. What
+ * is not listed is never used, the origin included.
+ */
+export const CacheGroup = z
+  .string()
+  .max(2000)
+  .refine(
+    group => group.split('|').length <= 16 && group.split('|').every(isWebUrl),
+    'URLs of http: or https:, with | between those of one group',
+  );
+
 /**
  * `bootstrap.json`, mode 0600: what a submitted pilot is given besides the wrapper and its pinned root. Written minified
  * with sorted keys, so that a POSIX shell can read it.
@@ -68,7 +102,14 @@ export const Bootstrap = z.object({
   secret: text(100),
   servers: z.array(z.url()).min(1).max(16),
   serverCa: pem.describe('PEM of the authority that signs the servers.'),
-  caches: z.array(z.url()).min(1).max(16).describe('Caching proxies or origins of the code store, in order.'),
+  caches: z
+    .array(CacheGroup)
+    .min(1)
+    .max(16)
+    .describe('Caching proxies or origins of the code store: groups in order, | between those of one group.'),
+  site: word
+    .default('none')
+    .describe('Site of the queue; with the node it decides who takes part in a rollout.'),
   floors: Floors.nullable(),
   agent: z
     .record(z.string(), z.json())

@@ -56,6 +56,7 @@ export async function runTamperedPilot(options: {
       servers: [options.serverUrl],
       serverCa: await readTextBounded(options.serverCaFile),
       caches: [liar.url],
+      site: 'none',
       floors,
       agent: {},
     };

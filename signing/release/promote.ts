@@ -68,6 +68,7 @@ export const promote = (
       previous: old?.current ?? null,
       min_version: old?.min_version ?? null,
       yanked: old?.yanked ?? [],
+      kill: old?.kill ?? [],
       rollout: { percent: 100, seed: current.version, sites: [] },
       not_before: 0,
     };

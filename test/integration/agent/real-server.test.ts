@@ -48,6 +48,7 @@ async function open(t: TestContext, settings: ServerSettings = {}) {
           servers: [site.server.url],
           serverCa: site.ca,
           caches: ['http://127.0.0.1:9'],
+          site: 'none',
           floors: null,
           agent: { idleSeconds: 0, waitSeconds: 0, killGraceSeconds: 1, sampleMs: 50, ...agent },
         },

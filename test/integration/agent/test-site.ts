@@ -113,6 +113,7 @@ export class TestSite {
       servers: [this.url],
       serverCa: this.serverCa,
       caches: ['http://127.0.0.1:9'],
+      site: 'none',
       floors: null,
       agent: { idleSeconds: 0, waitSeconds: 1, killGraceSeconds: 1, sampleMs: 50, ...agent },
     };

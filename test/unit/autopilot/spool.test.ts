@@ -22,6 +22,7 @@ test('a sandbox is readable by its owner only, its bootstrap minified with sorte
     servers: ['https://server.test/'],
     serverCa: 'PEM',
     caches: ['http://cache.test/'],
+    site: 'none',
     floors: null,
     agent: { idleSeconds: 5, nested: { b: 1, a: 2 } },
   };
