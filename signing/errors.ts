@@ -13,6 +13,7 @@ export type VerificationErrorCode =
   | 'E_TARGET_UNKNOWN'
   | 'E_CHANNEL_MISMATCH'
   | 'E_CHANNEL_YANKED'
+  | 'E_CHANNEL_HALTED'
   | 'E_CHANNEL_FLOOR'
   | 'E_CLOCK'
   | 'E_CACHE_UNREACHABLE';

@@ -29,7 +29,7 @@ function keys(b, p,i){for(p in C)if(index(p,b)==1){i=substr(p,length(b)+1);sub(/
 if(V[p "keytype"]!~/^ecdsa/||V[p "scheme"]!="ecdsa-sha2-nistp256")continue;hex(i);x=V[p "keyval|public"];gsub(/\\n/,"\n",x);printf "%s",x>(kd "/" i);close(kd "/" i)}}
 function ids(b, i,r){for(i=1;i<=N[b];i++)r=r (i>1?",":"") hex(V[b i]);return r}
 function thr(p){if(num(p)+0<1)bad(p);return V[p]}
-function cmp(a,b, i,n,u,v){n=split(a,u,/[.+-]/);i=split(b,v,/[.+-]/);if(i>n)n=i;for(i=1;i<=n;i++){sub(/[^0-9].*/,"",u[i]);sub(/[^0-9].*/,"",v[i]);if(u[i]+0!=v[i]+0)return u[i]+0<v[i]+0?-1:1}return 0}
+function cmp(a,b, i,n,u,v){gsub(/-/,".-1.",a);gsub(/-/,".-1.",b);n=split(a,u,/[.+]/);i=split(b,v,/[.+]/);if(i>n)n=i;for(i=1;i<=n;i++){sub(/[^0-9-].*/,"",u[i]);sub(/[^0-9-].*/,"",v[i]);if(u[i]+0!=v[i]+0)return u[i]+0<v[i]+0?-1:1}return 0}
 BEGIN{D="signed|";RS="\"";H="0123456789abcdef";meta=m~/^(root|timestamp|snapshot|targets|role)$/}
 {if(!q){st($0);if(o)printf "%s",d?$0:substr($0,1,length($0)-1)>sf;else if(meta&&d==2&&P[2]==D&&$0==":{"){o=1;printf "{">sf}}
 else{s=$0;while(match(s,/\\+$/)&&RLENGTH%2){if((getline)<=0)bad("structure");s=s "\"" $0}

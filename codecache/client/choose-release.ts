@@ -1,8 +1,10 @@
+import { createHash } from 'node:crypto';
 import type { TargetFile } from '@tufjs/models';
 import * as z from 'zod';
 import { ChannelPointer, QueueChannels } from '../../lib/protocol/release.ts';
 import type { Floors } from '../../lib/protocol/release.ts';
 import { signingError } from '../../signing/errors.ts';
+import { compareVersions } from '../../signing/release/compare-versions.ts';
 import { parseTarget } from '../../signing/release/verify-metadata.ts';
 import { codecacheError } from '../errors.ts';
 
@@ -62,22 +64,53 @@ export function readPointer(
   return pointer;
 }
 
+/** Where and when a release is chosen for. */
+export interface Place {
+  arch: string;
+  nowMs: number;
+  /** Site of the queue, as `bootstrap.json` has it. */
+  site: string;
+  /** Host name, as `uname -n` gives it. */
+  node: string;
+}
+
 /**
- * Which build the pointer wants here and now: `current`, or before `not_before` the previous one.
+ * Whether a node takes part in a rollout: the same nodes for as long as the seed stays, and more of them, never others,
+ * as the percentage grows. The wrapper decides in the same way; test/unit/codecache/client/rollout-vectors.json holds both.
+ */
+export function takesPart(rollout: ChannelPointer['rollout'], site: string, node: string): boolean {
+  if (rollout.sites.length > 0 && !rollout.sites.includes(site)) return false;
+  return rolloutBucket(rollout.seed, site, node) < rollout.percent;
+}
+
+/** 0 to 99. */
+export function rolloutBucket(seed: string, site: string, node: string): number {
+  const digest = createHash('sha256').update(`${seed}\n${site}\n${node}`).digest('hex');
+  return Number.parseInt(digest.slice(0, 7), 16) % 100;
+}
+
+/**
+ * Which build the pointer wants here and now: `current`, or `previous` for a node that takes no part in the rollout and
+ * before `not_before`.
  *
- * @throws E_CHANNEL_YANKED, E_CHANNEL_FLOOR (min_version), E_TUF_FORMAT (not before, without a previous release),
+ * @throws E_CHANNEL_HALTED (there is no previous one), E_CHANNEL_YANKED, E_CHANNEL_FLOOR (min_version),
  *   E_ARCH_UNSUPPORTED.
  */
-export function chooseRelease(pointer: ChannelPointer, arch: string, nowMs: number, where: string): Choice {
+export function chooseRelease(pointer: ChannelPointer, place: Place, where: string): Choice {
+  const { arch, nowMs, site, node } = place;
   const early = nowMs < pointer.not_before * 1000;
-  const build = early ? pointer.previous : pointer.current;
+  const build = early || !takesPart(pointer.rollout, site, node) ? pointer.previous : pointer.current;
   if (build === null) {
     throw signingError({
-      code: 'E_TUF_FORMAT',
-      message: 'The pointer is not to be followed yet and names no previous release.',
+      code: 'E_CHANNEL_HALTED',
+      message: `The release ${pointer.current.version} is not for this node ${early ? 'yet' : 'now'}, and the channel has no previous one.`,
       where,
-      found: `not_before ${pointer.not_before}`,
-      fix: 'Wait until then, or check the clock of this machine.',
+      expected: early
+        ? `a time from ${new Date(pointer.not_before * 1000).toISOString()} on`
+        : `a place in the ${pointer.rollout.percent} % of the rollout${pointer.rollout.sites.length > 0 ? `, at one of its ${pointer.rollout.sites.length} sites` : ''}`,
+      found: early ? new Date(nowMs).toISOString() : `site ${site}, node ${node}`,
+      rule: early ? 'not_before of the channel' : 'rollout of the channel',
+      fix: 'Wait for the release managers to widen the rollout, or to promote another release.',
     });
   }
   if (pointer.yanked.includes(build.version)) {
@@ -132,13 +165,3 @@ export const unknownTarget = (path: string, where: string) =>
     where,
     fix: 'Check that the queue follows a channel that has a release.',
   });
-
-/** Numbers between dots, dashes and pluses, from the left, 0 for what is missing; the wrapper compares in the same way. */
-export function compareVersions(a: string, b: string): number {
-  const [left, right] = [a, b].map(text => text.split(/[.+-]/).map(part => Number.parseInt(part, 10) || 0));
-  for (let i = 0; i < Math.max(left!.length, right!.length); i += 1) {
-    const [a, b] = [left![i] ?? 0, right![i] ?? 0];
-    if (a !== b) return a < b ? -1 : 1;
-  }
-  return 0;
-}

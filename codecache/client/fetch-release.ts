@@ -1,10 +1,12 @@
+import { hostname } from 'node:os';
 import { systemClock } from '../../lib/clock.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { silentLog } from '../../lib/log.ts';
 import type { Logger } from '../../lib/log.ts';
 import type { Floors, ReleaseRef } from '../../lib/protocol/release.ts';
-import { chooseRelease, compareVersions, sameBuild } from './choose-release.ts';
-import type { Artefact } from './choose-release.ts';
+import { compareVersions } from '../../signing/release/compare-versions.ts';
+import { chooseRelease, sameBuild } from './choose-release.ts';
+import type { Artefact, Place } from './choose-release.ts';
 import { openDownloads } from './download.ts';
 import type { Downloads, DownloadTimeouts } from './download.ts';
 import { install } from './install.ts';
@@ -25,6 +27,10 @@ export interface FetchOptions {
   queue: string;
   /** `linux-x64`; default this machine's. */
   arch?: string;
+  /** Site of the queue, default `none`; with `node` it decides on which side of a rollout this is. */
+  site?: string;
+  /** Default the host name. */
+  node?: string;
   floors?: Floors | null;
   clock?: Clock;
   signal?: AbortSignal;
@@ -61,13 +67,13 @@ const PRODUCT = 'pilotage-pilot';
  * Brings the release that the queue's channel names onto this node: metadata verified through one cache at a time,
  * pilot and runtime downloaded once per node, checked, unpacked, and checked again on every later use.
  *
- * @throws what {@link refreshThrough} throws, and E_CHANNEL_YANKED, E_ARCHIVE_UNSAFE, E_STORE_UNSAFE, E_STORE_LOCKED,
+ * @throws what {@link refreshThrough} throws, and E_CHANNEL_YANKED, E_CHANNEL_HALTED, E_ARCHIVE_UNSAFE, E_STORE_UNSAFE, E_STORE_LOCKED,
  *   E_ARCH_UNSUPPORTED; nothing is unpacked then.
  */
 export async function fetchRelease(options: FetchOptions): Promise<FetchedRelease> {
   return withClient(options, async client => {
     return client.through(async view => {
-      const choice = chooseRelease(view.pointer, client.arch, client.clock.now(), view.pointerWhere);
+      const choice = chooseRelease(view.pointer, client.place(), view.pointerWhere);
       const build = async (artefact: Artefact): Promise<Build> => ({
         artefact,
         target: sameBuild(artefact, await view.find(artefact.path), view.pointerWhere),
@@ -102,7 +108,7 @@ export async function fetchRelease(options: FetchOptions): Promise<FetchedReleas
 export async function checkRelease(options: FetchOptions & { mine?: string }): Promise<CheckedRelease> {
   return withClient(options, async client =>
     client.through(async view => {
-      const choice = chooseRelease(view.pointer, client.arch, client.clock.now(), view.pointerWhere);
+      const choice = chooseRelease(view.pointer, client.place(), view.pointerWhere);
       const { yanked, min_version: least, serial } = view.pointer;
       const { mine } = options;
       const below = mine !== undefined && least !== null && compareVersions(mine, least) < 0;
@@ -121,7 +127,7 @@ export async function checkRelease(options: FetchOptions & { mine?: string }): P
 
 interface Client {
   store: NodeStore;
-  arch: string;
+  place(): Place;
   clock: Clock;
   log: Logger;
   downloads: Downloads;
@@ -137,7 +143,12 @@ async function withClient<T>(options: FetchOptions, work: (client: Client) => Pr
   try {
     return await work({
       store,
-      arch: options.arch ?? `linux-${process.arch}`,
+      place: () => ({
+        arch: options.arch ?? `linux-${process.arch}`,
+        nowMs: clock.now(),
+        site: options.site ?? 'none',
+        node: options.node ?? hostname(),
+      }),
       clock,
       log,
       downloads,

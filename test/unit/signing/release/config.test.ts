@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ReleaseConfig } from '../../../../signing/config/schema.ts';
-import { compareVersions } from '../../../../signing/release/promote.ts';
 import { allKeyNames, roleKeyNames } from '../../../../signing/release/role-keys.ts';
 
 test('the defaults are those of the design: keys, thresholds and days', () => {
@@ -56,10 +55,4 @@ test('a threshold that can never be met, a weak key file and unknown settings ar
   assert.ok(
     ReleaseConfig.safeParse({ managers: 1, stable: { threshold: 1 }, queues: { threshold: 1 } }).success,
   );
-});
-
-test('versions of Node are compared by number', () => {
-  const sorted = ['26.10.0', '26.9.1', '24.15.0', '26.10.0-rc.1'].sort(compareVersions);
-  assert.deepEqual(sorted, ['24.15.0', '26.9.1', '26.10.0-rc.1', '26.10.0']);
-  assert.ok(compareVersions('26.10', '26.10.1') < 0);
 });
