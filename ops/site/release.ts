@@ -10,10 +10,12 @@ import { passphraseSource } from '../../signing/keys/passphrase.ts';
 import { addRelease, addRuntime } from '../../signing/release/add-release.ts';
 import type { AddResult } from '../../signing/release/add-release.ts';
 import { initRepository } from '../../signing/release/init-repository.ts';
-import { layout } from '../../signing/release/layout.ts';
+import { places } from '../../signing/release/layout.ts';
 import { promote } from '../../signing/release/promote.ts';
 import { publish } from '../../signing/release/publish.ts';
+import { metadataPlace } from '../../signing/release/repository.ts';
 import type { ReleaseContext } from '../../signing/release/repository.ts';
+import { fileStorage } from '../../signing/release/storage/file-storage.ts';
 import { allKeyNames } from '../../signing/release/role-keys.ts';
 import { PilotageError } from '../../lib/errors.ts';
 import { buildPilot } from '../build/build-pilot.ts';
@@ -41,7 +43,7 @@ export function releaseContext(
   onStep?: (step: string) => void,
 ): ReleaseContext {
   return {
-    directory: site.repository,
+    storage: fileStorage(site.repository),
     keys: openKeyDirectory({
       directory: site.keys,
       clock,
@@ -65,8 +67,8 @@ export async function publishOwnPilot(options: {
 }): Promise<SiteRelease> {
   const { site, clock, buildDirectory, onStep } = options;
   const context = releaseContext(site, clock, onStep);
-  const files = layout(site.repository);
-  if (!existsSync(files.stateFile)) {
+  const { storage } = context;
+  if (!(await storage.read(places.state, 1 << 20))) {
     const config = ReleaseConfig.parse({});
     await writePassphrases(site.passphrases, allKeyNames(config));
     await initRepository({ ...context, config });
@@ -86,8 +88,8 @@ export async function publishOwnPilot(options: {
   await promote({ ...context, channel: 'stable', fromChannel: 'canary' });
   await publish(context);
   return {
-    publicDirectory: files.publicDirectory,
-    rootFile: join(files.publicDirectory, 'metadata', '1.root.json'),
+    publicDirectory: storage.where(places.public),
+    rootFile: storage.where(metadataPlace('root', 1)),
     version: added.version,
     sha256: added.sha256,
   };

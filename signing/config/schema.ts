@@ -49,6 +49,9 @@ export const ReleaseConfig = z
     canary: delegated(1, 30 * DAY, 10 * DAY).describe('Pointer of the canary channel.'),
     dev: delegated(1, 14 * DAY, 5 * DAY).describe('Pointer of the dev channel.'),
     queues: delegated(2, 60 * DAY, 20 * DAY).describe('Which channel each queue follows.'),
+    trust: delegated(1, 14 * DAY, 5 * DAY).describe(
+      'Trust anchors for bare nodes (CAs, CRLs, LSC files, policies); signed often, by a key of its own.',
+    ),
     snapshot: topLevel(1, 1, 7 * DAY, 6 * DAY).describe('Versions of all metadata; online.'),
     timestamp: topLevel(1, 1, DAY, DAY / 2).describe(
       'Newest snapshot; online, signed again every 30 to 60 minutes.',

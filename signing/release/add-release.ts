@@ -1,11 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { copyFile, open, rm, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import * as z from 'zod';
 import { fromSystemError } from '../../lib/errors.ts';
-import { ensureDirectory } from '../../lib/files.ts';
 import { signingError } from '../errors.ts';
-import { linkNew } from '../new-file.ts';
 import { amendRole } from './amend-role.ts';
 import {
   inspectTarball,
@@ -15,10 +13,10 @@ import {
   type TarballContents,
   type TarballLimits,
 } from './inspect-tarball.ts';
-import { pilotTarget, runtimeTarget } from './layout.ts';
+import { pilotTarget, runtimeTarget, targetPlace } from './layout.ts';
 import { withRepository, type ReleaseContext, type Repository } from './repository.ts';
 import { targetFile } from './role-metadata.ts';
-import { hashFile, targetLocation } from './target-files.ts';
+import { hashFile } from './target-files.ts';
 
 export interface AddResult {
   version: string;
@@ -136,9 +134,7 @@ async function withIncoming<T>(
   limits: TarballLimits,
   run: (incoming: Incoming) => Promise<T>,
 ): Promise<T> {
-  const { incomingDirectory } = repository.files;
-  await ensureDirectory(incomingDirectory, 0o700);
-  const file = join(incomingDirectory, `${randomBytes(8).toString('hex')}.tar.gz`);
+  const file = join(await repository.storage.workDirectory(), `${randomBytes(8).toString('hex')}.tar.gz`);
   try {
     await copyBounded(tarball, file, limits);
     const hashed = await hashFile(file);
@@ -199,14 +195,8 @@ async function addBuild(
     });
   }
   const target = targetFile({ path: build.path, length: bytes, sha256, custom: build.custom });
-  const location = targetLocation(repository.files, target);
   repository.context.onStep?.(`store ${build.path}`);
-  await ensureDirectory(dirname(location));
-  try {
-    await linkNew(incoming.file, location);
-  } catch (error) {
-    throw fromSystemError(error, location);
-  }
+  await repository.storage.createFrom(targetPlace(target), incoming.file);
   const releases = await amendRole(
     repository,
     'releases',

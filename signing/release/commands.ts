@@ -14,6 +14,7 @@ import { delegatedRoles } from './layout.ts';
 import { isChannel, promote, setQueueChannel } from './promote.ts';
 import { publish, refresh, type PublishResult } from './publish.ts';
 import { readState, type ReleaseContext } from './repository.ts';
+import { fileStorage } from './storage/file-storage.ts';
 import { describeLog, describeStatus } from './report.ts';
 import { releaseLog, verifyRepository } from './verify-repository.ts';
 
@@ -128,7 +129,7 @@ async function runInit(options: RepositoryOptions & { config?: string }): Promis
   const made = await initRepository({ ...(await contextOf(options, config.scryptN)), config });
   print(made, options, result =>
     [
-      `Made the repository ${result.directory}.`,
+      `Made the repository ${result.repository}.`,
       `  public files: ${result.publicDirectory} (serve this: pilotage store serve)`,
       `  root to pin:  ${result.rootFile}`,
       `  keys made:    ${result.keysCreated.join(', ') || 'none'}`,
@@ -205,10 +206,11 @@ const printPublished = (options: RepositoryOptions, result: PublishResult) =>
 const signers = (options: RepositoryOptions) => (options.key === undefined ? {} : { keyNames: options.key });
 
 async function contextOf(options: RepositoryOptions, scryptN?: number): Promise<ReleaseContext> {
-  if (scryptN === undefined) await readState(options.repo);
+  const storage = fileStorage(options.repo);
+  if (scryptN === undefined) await readState(storage);
   const interactive = process.stdin.isTTY && process.stderr.isTTY;
   return {
-    directory: options.repo,
+    storage,
     clock: systemClock,
     actor: userInfo().username,
     keys: openKeyDirectory({

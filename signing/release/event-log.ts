@@ -1,10 +1,9 @@
 import { createHash } from 'node:crypto';
-import { open } from 'node:fs/promises';
 import * as z from 'zod';
-import { fromSystemError } from '../../lib/errors.ts';
-import { readTextBounded } from '../../lib/files.ts';
 import { signingError } from '../errors.ts';
 import { stableJson } from '../stable-json.ts';
+import { places } from './layout.ts';
+import type { Storage } from './storage/storage.ts';
 
 const MAX_LOG_BYTES = 256 * 2 ** 20;
 const hex = z.string().regex(/^[0-9a-f]{64}$/);
@@ -51,8 +50,13 @@ const ZEROS = '0'.repeat(64);
  * @param anchor head that the signed timestamp names.
  * @throws E_LOG_TAMPERED naming the line.
  */
-export async function readEventLog(file: string, anchor?: LogAnchor | null): Promise<EventLog> {
-  const text = await readLogText(file);
+export async function readEventLog(storage: Storage, anchor?: LogAnchor | null): Promise<EventLog> {
+  const text = (await storage.read(places.log, MAX_LOG_BYTES))?.toString('utf8') ?? '';
+  return parseEventLog(text, storage.where(places.log), anchor);
+}
+
+/** As {@link readEventLog}, of a log that was fetched from elsewhere. @param file what to call it in errors. */
+export function parseEventLog(text: string, file: string, anchor?: LogAnchor | null): EventLog {
   const whole = text.slice(0, text.lastIndexOf('\n') + 1);
   const log: EventLog = { entries: [], head: ZEROS, heads: [ZEROS], bytes: Buffer.byteLength(whole) };
   for (const line of whole.split('\n').slice(0, -1)) {
@@ -99,37 +103,17 @@ export async function readEventLog(file: string, anchor?: LogAnchor | null): Pro
  * @throws E_LOG_TAMPERED, E_PERMISSION, E_DISK_FULL.
  */
 export async function appendEvent(
-  file: string,
+  storage: Storage,
   event: Omit<LogEntry, 'seq' | 'previous'>,
   anchor: LogAnchor | null,
 ): Promise<LogAnchor> {
-  const log = await readEventLog(file, anchor);
+  const log = await readEventLog(storage, anchor);
   const line = stableJson({ ...event, seq: log.entries.length + 1, previous: log.head }).toString();
-  try {
-    const handle = await open(file, 'a', 0o600);
-    try {
-      await handle.truncate(log.bytes);
-      await handle.appendFile(line + '\n');
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-  } catch (error) {
-    throw fromSystemError(error, file);
-  }
+  await storage.append(places.log, log.bytes, Buffer.from(line + '\n'));
   return { entries: log.entries.length + 1, head: lineHash(line) };
 }
 
 const lineHash = (line: string): string => createHash('sha256').update(line).digest('hex');
-
-async function readLogText(file: string): Promise<string> {
-  try {
-    return await readTextBounded(file, MAX_LOG_BYTES);
-  } catch (error) {
-    if ((error as { code?: string }).code === 'E_FILE_MISSING') return '';
-    throw error;
-  }
-}
 
 function parseLine(line: string): unknown {
   try {

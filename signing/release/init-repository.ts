@@ -1,17 +1,15 @@
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Metadata, Root, Targets } from '@tufjs/models';
 import { DelegatedRole as ModelDelegatedRole, Role as ModelRole } from '@tufjs/models/dist/role.js';
 import { Delegations } from '@tufjs/models/dist/delegations.js';
 import type { QueueChannels } from '../../lib/protocol/release.ts';
-import { ensureDirectory, writeFileAtomic } from '../../lib/files.ts';
 import type { ReleaseConfig } from '../config/schema.ts';
 import { signingError } from '../errors.ts';
 import { modelKey, type KnownKey } from '../keys/signer.ts';
 import { stableJson } from '../stable-json.ts';
-import { delegatedPaths, delegatedRoles, layout, QUEUES_TARGET, type Role } from './layout.ts';
+import { delegatedPaths, delegatedRoles, places, QUEUES_TARGET, type Role } from './layout.ts';
 import { publishLocked } from './publish.ts';
 import {
+  metadataPlace,
   openRepository,
   readState,
   versionedNames,
@@ -22,10 +20,12 @@ import { withRepositoryLock } from './repository-lock.ts';
 import { allKeyNames, roleKeyNames } from './role-keys.ts';
 import { expiryDate, parseMetadata, SPEC_VERSION } from './role-metadata.ts';
 import { keysByName, stageRole, type SigningState } from './stage-role.ts';
+import type { Storage } from './storage/storage.ts';
 import { writeTarget } from './target-files.ts';
 
 export interface InitResult {
-  directory: string;
+  /** The directory or database. */
+  repository: string;
   /** `public/`: what a store serves. */
   publicDirectory: string;
   /** The root to pin in wrappers. */
@@ -44,49 +44,45 @@ export interface InitResult {
 export async function initRepository(
   context: ReleaseContext & { config: ReleaseConfig },
 ): Promise<InitResult> {
-  const files = layout(context.directory);
-  await refuseExisting(context.directory);
-  await ensureDirectory(context.directory, 0o755);
-  return withRepositoryLock(
-    { file: files.lockFile, clock: context.clock, waitSeconds: context.lockWaitSeconds },
-    async () => {
-      await refuseExisting(context.directory);
-      const made = await makeKeys(context);
-      await rm(files.stagedDirectory, { recursive: true, force: true });
-      await stageEverything(context, made.keys);
-      const state: RepositoryState = {
-        schema: 1,
-        createdAt: new Date(context.clock.now()).toISOString(),
-        config: context.config,
-        keyNames: Object.fromEntries([...made.keys.values()].map(key => [key.keyId, key.name])),
-      };
-      context.onStep?.('write repository.json');
-      await writeFileAtomic(files.stateFile, JSON.stringify(state, null, 2) + '\n', { mode: 0o644 });
-      await publishLocked(await openRepository(context), 'init');
-      return {
-        directory: context.directory,
-        publicDirectory: files.publicDirectory,
-        rootFile: join(files.metadataDirectory, '1.root.json'),
-        keysCreated: made.created,
-        keysReused: made.reused,
-      };
-    },
-  );
+  const { storage, clock, lockWaitSeconds } = context;
+  await refuseExisting(storage);
+  return withRepositoryLock({ storage, clock, waitSeconds: lockWaitSeconds }, async () => {
+    await refuseExisting(storage);
+    const made = await makeKeys(context);
+    for (const { path } of await versionedNames(storage, places.staged)) await storage.remove(path);
+    await stageEverything(context, made.keys);
+    const state: RepositoryState = {
+      schema: 1,
+      createdAt: new Date(context.clock.now()).toISOString(),
+      config: context.config,
+      keyNames: Object.fromEntries([...made.keys.values()].map(key => [key.keyId, key.name])),
+    };
+    context.onStep?.('write repository.json');
+    await storage.replace(places.state, Buffer.from(JSON.stringify(state, null, 2) + '\n'));
+    await publishLocked(await openRepository(context), 'init');
+    return {
+      repository: storage.name,
+      publicDirectory: storage.where(places.public),
+      rootFile: storage.where(metadataPlace('root', 1)),
+      keysCreated: made.created,
+      keysReused: made.reused,
+    };
+  });
 }
 
-async function refuseExisting(directory: string): Promise<void> {
+async function refuseExisting(storage: Storage): Promise<void> {
   const refuse = () =>
     signingError({
       code: 'E_REPOSITORY_EXISTS',
       message: 'There is already a release repository here.',
-      where: directory,
+      where: storage.name,
       fix: 'Name another directory with --repo, or use this one; "release publish" completes an init that was cut short.',
     });
   try {
-    await readState(directory);
+    await readState(storage);
   } catch (error) {
     if ((error as { code?: string }).code !== 'E_REPOSITORY_MISSING') throw error;
-    if ((await versionedNames(layout(directory).metadataDirectory)).length > 0) throw refuse();
+    if ((await versionedNames(storage, places.metadata)).length > 0) throw refuse();
     return;
   }
   throw refuse();
@@ -117,8 +113,7 @@ async function stageEverything(
   context: ReleaseContext & { config: ReleaseConfig },
   keys: Map<string, KnownKey>,
 ): Promise<void> {
-  const { config, clock } = context;
-  const files = layout(context.directory);
+  const { config, clock, storage } = context;
   const names = roleKeyNames(config);
   const idsOf = (role: Role) => names[role].map(name => keys.get(name)!.keyId);
   const modelsOf = (roles: readonly Role[]) =>
@@ -167,7 +162,7 @@ async function stageEverything(
   const soon = expiryDate(clock.now(), 60);
   const state: SigningState = {
     context,
-    files,
+    storage,
     keyNames: Object.fromEntries([...keys.values()].map(key => [key.keyId, key.name])),
     root: { metadata: new Metadata(makeRoot(soon)) },
     targets: { metadata: new Metadata(makeTargets(soon)) },
@@ -184,7 +179,7 @@ async function stageEverything(
   state.targets = { metadata: parseMetadata('targets', targetsBytes, 'targets') };
 
   const map: QueueChannels = { schema: 1, serial: 1, default: config.defaultChannel, queues: {} };
-  const queueTarget = await writeTarget(files, QUEUES_TARGET, stableJson(map));
+  const queueTarget = await writeTarget(storage, QUEUES_TARGET, stableJson(map));
   for (const role of delegatedRoles) {
     await stageRole(
       state,

@@ -1,11 +1,11 @@
-import { join, posix } from 'node:path';
+import { posix } from 'node:path';
 
 /** Channels a queue can follow; each is a delegated role of the same name with one target. */
 export const channels = ['stable', 'canary', 'dev'] as const;
 export type Channel = (typeof channels)[number];
 
 /** Roles that `targets` delegates to, in the order in which a client asks them. */
-export const delegatedRoles = ['releases', ...channels, 'queues'] as const;
+export const delegatedRoles = ['releases', ...channels, 'queues', 'trust'] as const;
 export type DelegatedRole = (typeof delegatedRoles)[number];
 
 export type Role = 'root' | 'targets' | 'snapshot' | 'timestamp' | DelegatedRole;
@@ -17,9 +17,11 @@ export const delegatedPaths: Record<DelegatedRole, string[]> = {
   canary: ['channels/canary.json'],
   dev: ['channels/dev.json'],
   queues: ['queues/*.json'],
+  trust: ['trust/*'],
 };
 
 export const QUEUES_TARGET = 'queues/channels.json';
+export const TRUST_TARGET = 'trust/bundle.tar.gz';
 export const channelTarget = (channel: string): string => `channels/${channel}.json`;
 export const pilotTarget = (version: string): string => `pilot/${version}/pilot-${version}.tar.gz`;
 export const runtimeTarget = (version: string, arch: string): string =>
@@ -33,15 +35,20 @@ export const metadataName = (role: string, version: number): string =>
 export const hashedTargetPath = (path: string, sha256: string): string =>
   posix.join(posix.dirname(path), `${sha256}.${posix.basename(path)}`);
 
-/** Names inside a repository directory; everything but `public/` is the release managers' own. */
-export const layout = (directory: string) => ({
-  publicDirectory: join(directory, 'public'),
-  metadataDirectory: join(directory, 'public', 'metadata'),
-  targetsDirectory: join(directory, 'public', 'targets'),
-  stagedDirectory: join(directory, 'staged'),
-  incomingDirectory: join(directory, 'incoming'),
-  stateFile: join(directory, 'repository.json'),
-  logFile: join(directory, 'log.jsonl'),
-  lockFile: join(directory, 'lock.sqlite'),
-});
-export type Layout = ReturnType<typeof layout>;
+/** Paths inside a repository; what a store serves and mirrors copy is `public/`, the rest is the release managers' own. */
+export const places = {
+  public: 'public',
+  metadata: 'public/metadata',
+  targets: 'public/targets',
+  /** The event log; it ships with the repository. */
+  log: 'public/log.jsonl',
+  /** Signed by enough keys, not yet published. */
+  staged: 'staged',
+  /** Waits for more signatures. */
+  pending: 'pending',
+  state: 'repository.json',
+} as const;
+
+/** Path of a target's bytes below `public/targets`. */
+export const targetPlace = (target: { path: string; hashes: Record<string, string> }): string =>
+  `${places.targets}/${hashedTargetPath(target.path, target.hashes.sha256 ?? '')}`;

@@ -3,6 +3,7 @@ import { nearest } from '../../lib/config.ts';
 import { signingError } from '../errors.ts';
 import { stableJson } from '../stable-json.ts';
 import { amendRole } from './amend-role.ts';
+import { compareVersions } from './compare-versions.ts';
 import { channels, channelTarget, pilotTarget, QUEUES_TARGET, type Channel } from './layout.ts';
 import { withRepository, type ReleaseContext, type Repository } from './repository.ts';
 import { readTarget, writeTarget } from './target-files.ts';
@@ -72,7 +73,7 @@ export const promote = (
       rollout: { percent: 100, seed: current.version, sites: [] },
       not_before: 0,
     };
-    const target = await writeTarget(repository.files, channelTarget(channel), stableJson(pointer));
+    const target = await writeTarget(repository.storage, channelTarget(channel), stableJson(pointer));
     const details = {
       pilot: current.version,
       serial: pointer.serial,
@@ -124,7 +125,7 @@ export const setQueueChannel = (
     };
     const changed = !stableJson({ ...map, serial: old.serial }).equals(stableJson(old));
     if (!changed) return { serial: old.serial, default: old.default, queues: old.queues, changed };
-    const target = await writeTarget(repository.files, QUEUES_TARGET, stableJson(map));
+    const target = await writeTarget(repository.storage, QUEUES_TARGET, stableJson(map));
     const details = { queue, channel: context.channel, serial: map.serial };
     await amendRole(repository, 'queues', [target], { action: 'queue', details }, context.keyNames);
     return { serial: map.serial, default: map.default, queues: map.queues, changed };
@@ -134,13 +135,13 @@ export const setQueueChannel = (
 export async function readPointer(repository: Repository, channel: Channel): Promise<ChannelPointer | null> {
   const target = repository.roles[channel].metadata.signed.targets[channelTarget(channel)];
   if (!target) return null;
-  return ChannelPointer.parse(JSON.parse((await readTarget(repository.files, target)).toString('utf8')));
+  return ChannelPointer.parse(JSON.parse((await readTarget(repository.storage, target)).toString('utf8')));
 }
 
 /** The newest queue map, staged or public. */
 export async function readQueueMap(repository: Repository): Promise<QueueChannels> {
   const target = repository.roles.queues.metadata.signed.targets[QUEUES_TARGET]!;
-  return QueueChannels.parse(JSON.parse((await readTarget(repository.files, target)).toString('utf8')));
+  return QueueChannels.parse(JSON.parse((await readTarget(repository.storage, target)).toString('utf8')));
 }
 
 export const isChannel = (name: string): name is Channel => (channels as readonly string[]).includes(name);
@@ -218,15 +219,3 @@ const unknownVersion = (message: string, found: string, known: string[], command
     found: found.slice(0, 100),
     fix: `Add it first: pilotage ${command}`,
   });
-
-/** Dotted numbers by value, anything else by text, a pre-release before its release; says which Node is newer. */
-export function compareVersions(a: string, b: string): number {
-  const [left, right] = [a.split(/[.-]/), b.split(/[.-]/)];
-  for (let index = 0; index < Math.max(left.length, right.length); index += 1) {
-    const [x, y] = [left[index] ?? '', right[index] ?? ''];
-    if (x === y) continue;
-    if (x === '' || y === '') return (x === '') === /^\d/.test(x + y) ? -1 : 1;
-    return /^\d+$/.test(x) && /^\d+$/.test(y) ? Number(x) - Number(y) : x < y ? -1 : 1;
-  }
-  return 0;
-}

@@ -1,21 +1,20 @@
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Snapshot, Timestamp } from '@tufjs/models';
 import type { MetaFile } from '@tufjs/models';
-import { ensureDirectory, readFileBounded, writeFileAtomic } from '../../lib/files.ts';
 import { signingError } from '../errors.ts';
-import { createFileAtomic } from '../new-file.ts';
 import { appendEvent, type LogAnchor } from './event-log.ts';
-import { delegatedRoles, metadataName, type Role } from './layout.ts';
+import { delegatedRoles, metadataName, places, type Role } from './layout.ts';
 import {
+  metadataPlace,
+  readMetadata,
   versionedNames,
   withRepository,
   type ReleaseContext,
   type Repository,
   type RoleFile,
 } from './repository.ts';
-import { expiryDate, MAX_METADATA_BYTES, metaFile, signMetadata, SPEC_VERSION } from './role-metadata.ts';
+import { expiryDate, metaFile, signMetadata, SPEC_VERSION } from './role-metadata.ts';
 import { eventOf, pickSigners, signAndLog, type SigningState } from './stage-role.ts';
+import type { Storage } from './storage/storage.ts';
 import { verifyTarget } from './target-files.ts';
 
 export interface PublishResult {
@@ -47,7 +46,7 @@ export const refresh = (context: ReleaseContext): Promise<PublishResult> =>
     throw signingError({
       code: 'E_REPOSITORY_UNPUBLISHED',
       message: 'Nothing was ever published from this repository.',
-      where: context.directory,
+      where: context.storage.name,
       fix: 'Run "pilotage release publish" first.',
     });
   });
@@ -58,19 +57,18 @@ export async function publishLocked(
   action: 'publish' | 'refresh' | 'init',
 ): Promise<PublishResult> {
   const state = signingState(repository);
-  const { context, files } = repository;
+  const { context, storage } = repository;
   const step = (name: string) => context.onStep?.(name);
   const written: string[] = [];
   const including = action !== 'refresh';
   const newest = filesToPublish(repository, including);
 
-  await ensureDirectory(files.metadataDirectory);
   if (including) {
     for (const [, file] of newest) {
       if (!file.staged) continue;
       for (const target of Object.values(file.metadata.signed.targets)) {
         step(`check ${target.path}`);
-        await verifyTarget(files, target);
+        await verifyTarget(storage, target);
       }
     }
     await publishRoots(repository, written);
@@ -78,7 +76,7 @@ export async function publishLocked(
       if (!file.staged) continue;
       const name = metadataName(role, file.metadata.signed.version);
       step(`write ${name}`);
-      await createMetadata(join(files.metadataDirectory, name), file.bytes);
+      await createMetadata(storage, `${places.metadata}/${name}`, file.bytes);
       written.push(name);
     }
   }
@@ -87,7 +85,7 @@ export async function publishLocked(
   if (snapshot.fresh) {
     const name = metadataName('snapshot', snapshot.version);
     step(`write ${name}`);
-    await createMetadata(join(files.metadataDirectory, name), snapshot.bytes);
+    await createMetadata(storage, `${places.metadata}/${name}`, snapshot.bytes);
     written.push(name);
   }
 
@@ -97,13 +95,12 @@ export async function publishLocked(
     timestampVersion += 1;
     const bytes = await nextTimestamp(repository, state, action, timestampVersion, snapshot);
     step('write timestamp.json');
-    await writeFileAtomic(join(files.metadataDirectory, 'timestamp.json'), bytes);
+    await storage.replace(metadataPlace('timestamp', timestampVersion), bytes);
     written.push('timestamp.json');
   }
   if (including) {
     step('clear staged');
-    for (const { name } of await versionedNames(files.stagedDirectory))
-      await rm(join(files.stagedDirectory, name));
+    for (const { path } of await versionedNames(storage, places.staged)) await storage.remove(path);
   }
   return {
     published: publishes,
@@ -115,7 +112,7 @@ export async function publishLocked(
 
 export const signingState = (repository: Repository): SigningState => ({
   context: repository.context,
-  files: repository.files,
+  storage: repository.storage,
   keyNames: repository.state.keyNames,
   root: repository.root,
   targets: repository.targets,
@@ -134,12 +131,11 @@ function filesToPublish(repository: Repository, including: boolean): RoleEntry[]
 }
 
 async function publishRoots(repository: Repository, written: string[]): Promise<void> {
-  const { stagedDirectory, metadataDirectory } = repository.files;
-  const roots = (await versionedNames(stagedDirectory)).filter(entry => entry.role === 'root');
-  for (const { name } of roots.sort((a, b) => a.version - b.version)) {
+  const { storage } = repository;
+  const roots = (await versionedNames(storage, places.staged)).filter(entry => entry.role === 'root');
+  for (const { name, path } of roots.sort((a, b) => a.version - b.version)) {
     repository.context.onStep?.(`write ${name}`);
-    const bytes = await readFileBounded(join(stagedDirectory, name), MAX_METADATA_BYTES);
-    await createMetadata(join(metadataDirectory, name), bytes);
+    await createMetadata(storage, `${places.metadata}/${name}`, await readMetadata(storage, path));
     written.push(name);
   }
 }
@@ -156,7 +152,7 @@ async function nextSnapshot(
   newest: RoleEntry[],
   action: string,
 ): Promise<SnapshotFile> {
-  const { published, files, context } = repository;
+  const { published, storage, context } = repository;
   const { config } = repository.state;
   const meta: Record<string, MetaFile> = newest.length
     ? Object.fromEntries(
@@ -169,7 +165,7 @@ async function nextSnapshot(
       return { version: published.snapshot.signed.version, bytes: published.snapshotBytes, fresh: false };
     }
   }
-  const taken = (await versionedNames(files.metadataDirectory)).filter(entry => entry.role === 'snapshot');
+  const taken = (await versionedNames(storage, places.metadata)).filter(entry => entry.role === 'snapshot');
   const version = Math.max(0, ...taken.map(entry => entry.version)) + 1;
   const expires = expiryDate(context.clock.now(), config.snapshot.expiresSeconds);
   const signed = new Snapshot({ version, specVersion: SPEC_VERSION, expires, meta });
@@ -222,17 +218,17 @@ async function nextTimestamp(
     null,
   );
   repository.context.onStep?.('sign timestamp');
-  return signMetadata(make(await appendEvent(repository.files.logFile, event, state.anchor)), signers);
+  return signMetadata(make(await appendEvent(repository.storage, event, state.anchor)), signers);
 }
 
 /** Never overwrites: a version that is public keeps its bytes. */
-async function createMetadata(path: string, bytes: Buffer): Promise<void> {
-  if (await createFileAtomic(path, bytes)) return;
-  if ((await readFileBounded(path, MAX_METADATA_BYTES)).equals(bytes)) return;
+async function createMetadata(storage: Storage, path: string, bytes: Buffer): Promise<void> {
+  if (await storage.create(path, bytes)) return;
+  if ((await readMetadata(storage, path)).equals(bytes)) return;
   throw signingError({
     code: 'E_VERSION_EXISTS',
     message: 'This version of the metadata is public with other bytes.',
-    where: path,
+    where: storage.where(path),
     rule: 'a versioned name is never written twice',
     fix: 'Sign the role again, which gives it the next version, and publish that.',
   });

@@ -7,15 +7,23 @@ import {
   delegatedRoles,
   hashedTargetPath,
   metadataName,
+  places,
   QUEUES_TARGET,
 } from './layout.ts';
 import { MAX_METADATA_BYTES, parseMetadata } from './role-metadata.ts';
+import type { Storage } from './storage/storage.ts';
 import type { MetadataBytes } from './verify-metadata.ts';
 
 /** Reads a file of the public layout by its path there, at most `MAX_METADATA_BYTES`; null where there is none. */
 export type StoreReader = (path: string) => Promise<Uint8Array | null>;
 
 const MAX_ROOTS = 1024;
+
+/** From the public part of a repository. */
+export const storageReader =
+  (storage: Storage): StoreReader =>
+  path =>
+    storage.read(`${places.public}/${path}`, MAX_METADATA_BYTES);
 
 /** From a directory on this machine. */
 export const directoryReader =

@@ -1,29 +1,23 @@
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Key, Metadata, Root, Snapshot, Targets, Timestamp } from '@tufjs/models';
 import * as z from 'zod';
 import type { Clock } from '../../lib/clock.ts';
-import { readFileBounded, readTextBounded } from '../../lib/files.ts';
+import { libError } from '../../lib/errors.ts';
 import { ReleaseConfig } from '../config/schema.ts';
 import { signingError } from '../errors.ts';
 import type { KeyRing } from '../keys/signer.ts';
 import type { LogAnchor } from './event-log.ts';
-import {
-  delegatedRoles,
-  layout,
-  metadataName,
-  type DelegatedRole,
-  type Layout,
-  type Role,
-} from './layout.ts';
+import { delegatedRoles, metadataName, places, type DelegatedRole, type Role } from './layout.ts';
 import { withRepositoryLock } from './repository-lock.ts';
 import { MAX_METADATA_BYTES, parseMetadata } from './role-metadata.ts';
+import type { Storage } from './storage/storage.ts';
 import { verifyDelegate, type AnyMetadata } from './verify-delegate.ts';
+
+const MAX_STATE_BYTES = 1 << 20;
 
 /** What every release function is given. */
 export interface ReleaseContext {
-  /** The repository directory. */
-  directory: string;
+  /** Where the repository is kept. */
+  storage: Storage;
   keys: KeyRing;
   clock: Clock;
   /** Who runs it, for the log; a plain word. */
@@ -60,7 +54,7 @@ export interface Published {
 /** The whole state of a repository, every signature in it checked. */
 export interface Repository {
   context: ReleaseContext;
-  files: Layout;
+  storage: Storage;
   state: RepositoryState;
   root: RoleFile<Root>;
   targets: RoleFile;
@@ -79,37 +73,36 @@ export async function withRepository<T>(
   context: ReleaseContext,
   run: (repository: Repository) => Promise<T>,
 ): Promise<T> {
-  await readState(context.directory);
-  const { lockFile } = layout(context.directory);
-  return withRepositoryLock(
-    { file: lockFile, clock: context.clock, waitSeconds: context.lockWaitSeconds },
-    async () => run(await openRepository(context)),
+  const { storage, clock, lockWaitSeconds } = context;
+  await readState(storage);
+  return withRepositoryLock({ storage, clock, waitSeconds: lockWaitSeconds }, async () =>
+    run(await openRepository(context)),
   );
 }
 
 /** Opens a repository without its lock, for reading. Errors as {@link withRepository}. */
 export async function openRepository(context: ReleaseContext): Promise<Repository> {
-  const files = layout(context.directory);
-  const state = await readState(context.directory);
-  const published = await readPublished(files);
-  const versions = await newestVersions(files, published);
-  const root = await readRole(files, 'root', versions);
-  verifyOwn(root.metadata, 'root', root.metadata, files);
+  const { storage } = context;
+  const state = await readState(storage);
+  const published = await readPublished(storage);
+  const versions = await newestVersions(storage, published);
+  const root = await readRole(storage, 'root', versions);
+  verifyOwn(root.metadata, 'root', root.metadata, storage);
   if (published) {
-    verifyOwn(root.metadata, 'timestamp', published.timestamp, files);
-    verifyOwn(root.metadata, 'snapshot', published.snapshot, files);
+    verifyOwn(root.metadata, 'timestamp', published.timestamp, storage);
+    verifyOwn(root.metadata, 'snapshot', published.snapshot, storage);
   }
-  const targets = await readRole(files, 'targets', versions);
-  verifyOwn(root.metadata, 'targets', targets.metadata, files);
+  const targets = await readRole(storage, 'targets', versions);
+  verifyOwn(root.metadata, 'targets', targets.metadata, storage);
   const roles: Partial<Record<DelegatedRole, RoleFile>> = {};
   for (const role of delegatedRoles) {
-    const file = await readRole(files, role, versions);
-    verifyOwn(targets.metadata, role, file.metadata, files);
+    const file = await readRole(storage, role, versions);
+    verifyOwn(targets.metadata, role, file.metadata, storage);
     roles[role] = file;
   }
   return {
     context,
-    files,
+    storage,
     state,
     root,
     targets,
@@ -144,26 +137,30 @@ export function authorityOf(
 }
 
 /** @throws E_REPOSITORY_MISSING, E_REPOSITORY_UNREADABLE. */
-export async function readState(directory: string): Promise<RepositoryState> {
-  const { stateFile } = layout(directory);
-  let text: string;
+export async function readState(storage: Storage): Promise<RepositoryState> {
+  let bytes: Buffer | null;
   try {
-    text = await readTextBounded(stateFile);
+    bytes = await storage.read(places.state, MAX_STATE_BYTES);
   } catch (error) {
-    const missing = (error as { code?: string }).code === 'E_FILE_MISSING';
     throw signingError({
-      code: missing ? 'E_REPOSITORY_MISSING' : 'E_REPOSITORY_UNREADABLE',
-      message: missing ? 'There is no release repository here.' : 'The repository cannot be read.',
-      where: directory,
-      fix: missing
-        ? 'Name it with --repo, or make one with "pilotage release init".'
-        : 'Check the owner and mode of the directory.',
+      code: 'E_REPOSITORY_UNREADABLE',
+      message: 'The repository cannot be read.',
+      where: storage.name,
+      fix: 'Check the owner and mode of the repository.',
       cause: error,
+    });
+  }
+  if (!bytes) {
+    throw signingError({
+      code: 'E_REPOSITORY_MISSING',
+      message: 'There is no release repository here.',
+      where: storage.name,
+      fix: 'Name it with --repo, or make one with "pilotage release init".',
     });
   }
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(bytes.toString('utf8'));
   } catch {
     value = undefined;
   }
@@ -172,7 +169,7 @@ export async function readState(directory: string): Promise<RepositoryState> {
   throw signingError({
     code: 'E_REPOSITORY_UNREADABLE',
     message: `The state of the repository is not valid: ${parsed.error.issues[0]!.path.join('.')}: ${parsed.error.issues[0]!.message}.`,
-    where: stateFile,
+    where: storage.where(places.state),
     fix: 'Restore the file from a backup.',
   });
 }
@@ -185,32 +182,40 @@ export function anchorOf(timestamp: Metadata<Timestamp>): LogAnchor | null {
   return typeof entries === 'number' && typeof head === 'string' ? { entries, head } : null;
 }
 
-async function readPublished(files: Layout): Promise<Published | null> {
-  const path = join(files.metadataDirectory, 'timestamp.json');
-  let timestampBytes: Buffer;
-  try {
-    timestampBytes = await readFileBounded(path, MAX_METADATA_BYTES);
-  } catch (error) {
-    if ((error as { code?: string }).code === 'E_FILE_MISSING') return null;
-    throw error;
-  }
-  const timestamp = parseMetadata('timestamp', timestampBytes, path);
-  const snapshotPath = join(
-    files.metadataDirectory,
-    metadataName('snapshot', timestamp.signed.snapshotMeta.version),
-  );
-  const snapshotBytes = await readFileBounded(snapshotPath, MAX_METADATA_BYTES);
+async function readPublished(storage: Storage): Promise<Published | null> {
+  const path = metadataPlace('timestamp', 0);
+  const timestampBytes = await storage.read(path, MAX_METADATA_BYTES);
+  if (!timestampBytes) return null;
+  const timestamp = parseMetadata('timestamp', timestampBytes, storage.where(path));
+  const snapshotPath = metadataPlace('snapshot', timestamp.signed.snapshotMeta.version);
+  const snapshotBytes = await readMetadata(storage, snapshotPath);
   return {
     timestamp,
     timestampBytes,
-    snapshot: parseMetadata('snapshot', snapshotBytes, snapshotPath),
+    snapshot: parseMetadata('snapshot', snapshotBytes, storage.where(snapshotPath)),
     snapshotBytes,
   };
 }
 
+/** A metadata file that must be there. @throws E_FILE_MISSING. */
+export async function readMetadata(storage: Storage, path: string): Promise<Buffer> {
+  const bytes = await storage.read(path, MAX_METADATA_BYTES);
+  if (bytes) return bytes;
+  throw libError({
+    code: 'E_FILE_MISSING',
+    message: 'A metadata file of the repository is not there.',
+    where: storage.where(path),
+    fix: 'Restore it from a mirror or backup: pilotage release recover --from URL.',
+  });
+}
+
+/** Path of a published metadata file. */
+export const metadataPlace = (role: string, version: number): string =>
+  `${places.metadata}/${metadataName(role, version)}`;
+
 type Versions = Map<string, { version: number; staged: boolean }>;
 
-async function newestVersions(files: Layout, published: Published | null): Promise<Versions> {
+async function newestVersions(storage: Storage, published: Published | null): Promise<Versions> {
   const newest: Versions = new Map();
   const offer = (role: string, version: number, staged: boolean) => {
     if (version > (newest.get(role)?.version ?? 0)) newest.set(role, { version, staged });
@@ -218,51 +223,50 @@ async function newestVersions(files: Layout, published: Published | null): Promi
   for (const [name, meta] of Object.entries(published?.snapshot.signed.meta ?? {})) {
     offer(name.replace(/\.json$/, ''), meta.version, false);
   }
-  for (const { role, version } of await versionedNames(files.metadataDirectory)) {
+  for (const { role, version } of await versionedNames(storage, places.metadata)) {
     if (role === 'root') offer(role, version, false);
   }
-  for (const { role, version } of await versionedNames(files.stagedDirectory)) offer(role, version, true);
+  for (const { role, version } of await versionedNames(storage, places.staged)) offer(role, version, true);
   return newest;
 }
 
 /** `N.<role>.json` names in a directory; nothing when there is none. */
 export async function versionedNames(
+  storage: Storage,
   directory: string,
-): Promise<{ name: string; role: string; version: number }[]> {
-  let names: string[];
-  try {
-    names = await readdir(directory);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  }
-  return names.flatMap(name => {
+): Promise<{ name: string; path: string; role: string; version: number }[]> {
+  return (await storage.list(directory)).flatMap(name => {
     const match = /^([1-9][0-9]{0,8})\.([a-z][a-z0-9-]*)\.json$/.exec(name);
-    return match ? [{ name, role: match[2]!, version: Number(match[1]) }] : [];
+    return match ? [{ name, path: `${directory}/${name}`, role: match[2]!, version: Number(match[1]) }] : [];
   });
 }
 
-async function readRole(files: Layout, role: 'root', versions: Versions): Promise<RoleFile<Root>>;
+async function readRole(storage: Storage, role: 'root', versions: Versions): Promise<RoleFile<Root>>;
 async function readRole(
-  files: Layout,
+  storage: Storage,
   role: 'targets' | DelegatedRole,
   versions: Versions,
 ): Promise<RoleFile>;
-async function readRole(files: Layout, role: Role, versions: Versions): Promise<RoleFile<Root> | RoleFile> {
+async function readRole(
+  storage: Storage,
+  role: Role,
+  versions: Versions,
+): Promise<RoleFile<Root> | RoleFile> {
   const newest = versions.get(role);
   if (!newest) {
     throw signingError({
       code: 'E_REPOSITORY_UNREADABLE',
       message: `The repository has no metadata of the role "${role}".`,
-      where: files.metadataDirectory,
+      where: storage.where(places.metadata),
       fix: 'Restore the repository from a mirror or backup.',
     });
   }
-  const directory = newest.staged ? files.stagedDirectory : files.metadataDirectory;
-  const path = join(directory, metadataName(role, newest.version));
-  const bytes = await readFileBounded(path, MAX_METADATA_BYTES);
+  const directory = newest.staged ? places.staged : places.metadata;
+  const path = `${directory}/${metadataName(role, newest.version)}`;
+  const bytes = await readMetadata(storage, path);
+  const where = storage.where(path);
   const metadata =
-    role === 'root' ? parseMetadata('root', bytes, path) : parseMetadata('targets', bytes, path);
+    role === 'root' ? parseMetadata('root', bytes, where) : parseMetadata('targets', bytes, where);
   return { metadata, bytes, staged: newest.staged } as RoleFile;
 }
 
@@ -270,11 +274,11 @@ const verifyOwn = (
   delegator: Metadata<Root> | Metadata<Targets>,
   role: Role,
   metadata: AnyMetadata,
-  files: Layout,
+  storage: Storage,
 ): void =>
   verifyDelegate(delegator, role, metadata, {
     message: "The repository's own metadata is not signed as it must be",
-    where: join(files.metadataDirectory, metadataName(role, metadata.signed.version)),
+    where: storage.where(metadataPlace(role, metadata.signed.version)),
     rule: 'a role is amended only when its present version is properly signed',
     fix: 'Restore the repository from a mirror or backup.',
   });

@@ -15,6 +15,7 @@ export function roleKeyNames(config: ReleaseConfig): Record<Role, string[]> {
     canary: managers,
     dev: managers,
     queues: managers,
+    trust: ['trust'],
     snapshot: numbered('snapshot', config.snapshot.keys),
     timestamp: numbered('timestamp', config.timestamp.keys),
   };

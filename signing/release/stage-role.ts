@@ -1,11 +1,8 @@
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Metadata, Root, Targets } from '@tufjs/models';
-import { ensureDirectory, writeFileAtomic } from '../../lib/files.ts';
 import { signingError } from '../errors.ts';
 import type { KeyRing, Signer } from '../keys/signer.ts';
 import { appendEvent, type LogAnchor, type LogEntry } from './event-log.ts';
-import { metadataName, type Layout, type Role } from './layout.ts';
+import { metadataName, places, type Role } from './layout.ts';
 import { authorityOf, versionedNames, type ReleaseContext } from './repository.ts';
 import {
   expiryDate,
@@ -15,11 +12,12 @@ import {
   typeOf,
   type AnySigned,
 } from './role-metadata.ts';
+import type { Storage } from './storage/storage.ts';
 
 /** The part of a repository that signing needs; there before the repository is. */
 export interface SigningState {
   context: ReleaseContext;
-  files: Layout;
+  storage: Storage;
   keyNames: Record<string, string>;
   root: { metadata: Metadata<Root> };
   targets: { metadata: Metadata<Targets> };
@@ -81,11 +79,7 @@ export async function signAndLog(
   const metadata = parseMetadata(typeOf(event.role), bytes, event.role);
   const top = ['root', 'targets', 'snapshot', 'timestamp'].includes(event.role);
   (top ? state.root : state.targets).metadata.verifyDelegate(event.role, metadata);
-  await appendEvent(
-    state.files.logFile,
-    eventOf(state, event, signed, signers, sha256Of(bytes)),
-    state.anchor,
-  );
+  await appendEvent(state.storage, eventOf(state, event, signed, signers, sha256Of(bytes)), state.anchor);
   return bytes;
 }
 
@@ -123,12 +117,11 @@ export async function stageRole(
   state.context.onStep?.(`sign ${event.role}`);
   const bytes = await signAndLog(state, event, signed, signers);
   state.context.onStep?.(`stage ${event.role}`);
-  const directory = state.files.stagedDirectory;
-  await ensureDirectory(directory, 0o700);
-  await writeFileAtomic(join(directory, metadataName(event.role, signed.version)), bytes);
-  for (const other of await versionedNames(directory)) {
+  const { storage } = state;
+  await storage.replace(`${places.staged}/${metadataName(event.role, signed.version)}`, bytes);
+  for (const other of await versionedNames(storage, places.staged)) {
     if (other.role === event.role && other.version < signed.version && other.role !== 'root') {
-      await rm(join(directory, other.name), { force: true });
+      await storage.remove(other.path);
     }
   }
   return bytes;

@@ -1,10 +1,15 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Floors } from '../../lib/protocol/release.ts';
 import { signingError } from '../errors.ts';
 import { readEventLog, type LogEntry } from './event-log.ts';
-import { versionedNames, withRepository, type ReleaseContext, type Repository } from './repository.ts';
-import { readPublicDirectory } from './read-public.ts';
+import { places } from './layout.ts';
+import { readReleaseMetadata, storageReader } from './read-public.ts';
+import {
+  readMetadata,
+  versionedNames,
+  withRepository,
+  type ReleaseContext,
+  type Repository,
+} from './repository.ts';
 import { sha256Of } from './role-metadata.ts';
 import { verifyTarget } from './target-files.ts';
 import { verifyMetadata } from './verify-metadata.ts';
@@ -34,23 +39,24 @@ export interface RepositoryStatus {
  */
 export const verifyRepository = (context: ReleaseContext): Promise<RepositoryStatus> =>
   withRepository(context, async repository => {
-    const { files, context: used, state } = repository;
+    const { storage, context: used, state } = repository;
     if (!repository.published) {
       throw signingError({
         code: 'E_REPOSITORY_UNPUBLISHED',
         message: 'Nothing was ever published from this repository.',
-        where: used.directory,
+        where: storage.name,
         fix: 'Run "pilotage release publish".',
       });
     }
-    const log = await readEventLog(files.logFile, repository.anchor);
+    const log = await readEventLog(storage, repository.anchor);
     await checkLogged(repository, log.entries);
     const nowMs = used.clock.now();
-    const bytes = await readPublicDirectory(files.publicDirectory);
-    const verified = verifyMetadata(bytes, { nowMs, where: files.publicDirectory });
+    const where = storage.where(places.public);
+    const bytes = await readReleaseMetadata(storageReader(storage), { where });
+    const verified = verifyMetadata(bytes, { nowMs, where });
     for (const target of verified.targets.values()) {
       used.onStep?.(`verify ${target.path}`);
-      await verifyTarget(files, target);
+      await verifyTarget(storage, target);
     }
     const roles = Object.entries(verified.versions).map(([role, version]): [string, RoleStatus] => {
       const secondsLeft = Math.floor((verified.expiresMs[role]! - nowMs) / 1000);
@@ -67,7 +73,7 @@ export const verifyRepository = (context: ReleaseContext): Promise<RepositorySta
           { version: current.version, serial },
         ]),
       ),
-      staged: (await versionedNames(files.stagedDirectory)).map(entry => entry.name),
+      staged: (await versionedNames(storage, places.staged)).map(entry => entry.name),
       targets: verified.targets.size,
       logEntries: log.entries.length,
     };
@@ -76,7 +82,7 @@ export const verifyRepository = (context: ReleaseContext): Promise<RepositorySta
 /** The verified log of a repository, oldest first. @throws E_LOG_TAMPERED. */
 export const releaseLog = (context: ReleaseContext): Promise<LogEntry[]> =>
   withRepository(context, async repository => {
-    const { entries } = await readEventLog(repository.files.logFile, repository.anchor);
+    const { entries } = await readEventLog(repository.storage, repository.anchor);
     await checkLogged(repository, entries);
     return entries;
   });
@@ -84,15 +90,14 @@ export const releaseLog = (context: ReleaseContext): Promise<LogEntry[]> =>
 /** Every signed file that is here was logged when it was signed: entries after the anchor cannot vanish either. */
 async function checkLogged(repository: Repository, entries: readonly LogEntry[]): Promise<void> {
   const logged = new Set(entries.map(entry => `${entry.role} ${entry.version} ${entry.sha256}`));
-  const { metadataDirectory, stagedDirectory } = repository.files;
-  for (const directory of [metadataDirectory, stagedDirectory]) {
-    for (const { name, role, version } of await versionedNames(directory)) {
-      const path = join(directory, name);
-      if (logged.has(`${role} ${version} ${sha256Of(await readFile(path))}`)) continue;
+  const { storage } = repository;
+  for (const directory of [places.metadata, places.staged]) {
+    for (const { path, role, version } of await versionedNames(storage, directory)) {
+      if (logged.has(`${role} ${version} ${sha256Of(await readMetadata(storage, path))}`)) continue;
       throw signingError({
         code: 'E_LOG_TAMPERED',
         message: 'The release log does not tell of this signed file.',
-        where: path,
+        where: storage.where(path),
         rule: 'every signature is logged before it leaves',
         fix: 'Find out who signed it, or who took entries out of the log.',
       });

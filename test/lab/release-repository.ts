@@ -16,6 +16,7 @@ import {
   type QueueResult,
 } from '../../signing/release/promote.ts';
 import { publish, refresh, type PublishResult } from '../../signing/release/publish.ts';
+import { fileStorage } from '../../signing/release/storage/file-storage.ts';
 import type { ReleaseContext } from '../../signing/release/repository.ts';
 
 /** A published release repository in a directory of a test's own. */
@@ -89,7 +90,7 @@ export async function makeReleaseRepository(options: {
     passphrases: passphraseSource({ file: passphraseFile }),
     scryptN: 1024,
   });
-  const context: ReleaseContext = { directory, keys, clock, actor: 'lab' };
+  const context: ReleaseContext = { storage: fileStorage(directory), keys, clock, actor: 'lab' };
   const made = await initRepository({ ...context, config: ReleaseConfig.parse(options.config ?? {}) });
 
   const addPilot = async (version: string, files: Record<string, string> = {}) => {

@@ -13,6 +13,7 @@ import { promote, readPointer, setQueueChannel } from '../../../signing/release/
 import { publish } from '../../../signing/release/publish.ts';
 import { readPublicDirectory } from '../../../signing/release/read-public.ts';
 import { withRepository } from '../../../signing/release/repository.ts';
+import { fileStorage } from '../../../signing/release/storage/file-storage.ts';
 import { writeTarget } from '../../../signing/release/target-files.ts';
 import { stableJson } from '../../../signing/stable-json.ts';
 import { releaseLog } from '../../../signing/release/verify-repository.ts';
@@ -120,7 +121,7 @@ test('a release that was withdrawn from a channel does not come back to it', asy
   await withRepository(lab.context, async repository => {
     const pointer = (await readPointer(repository, 'dev'))!;
     const yanked = stableJson({ ...pointer, serial: pointer.serial + 1, yanked: ['1.2.0'] });
-    const target = await writeTarget(repository.files, 'channels/dev.json', yanked);
+    const target = await writeTarget(repository.storage, 'channels/dev.json', yanked);
     await amendRole(repository, 'dev', [target], { action: 'promote' });
   });
   await assert.rejects(lab.promote({ version: '1.2.0', channel: 'dev' }), { code: 'E_CHANNEL_YANKED' });
@@ -147,7 +148,7 @@ test('the queue map names queues, the default, and forgets a queue again', async
 test('signing a role again keeps its content and moves its expiry', async () => {
   const before = await visible();
   const later = { ...lab.context, clock: { ...systemClock, now: () => Date.now() + 3_600_000 } };
-  for (const role of ['root', 'targets', 'releases', 'stable', 'canary', 'dev', 'queues'] as const) {
+  for (const role of ['root', 'targets', 'releases', 'stable', 'canary', 'dev', 'queues', 'trust'] as const) {
     await resignRole({ ...later, role });
   }
   const now = await visible();
@@ -162,7 +163,7 @@ test('signing a role again keeps its content and moves its expiry', async () => 
 });
 
 test('an empty repository says what is missing', async () => {
-  const context = { ...lab.context, directory: join(directory, 'empty') };
+  const context = { ...lab.context, storage: fileStorage(join(directory, 'empty')) };
   await initRepository({ ...context, config: ReleaseConfig.parse({}) });
   await assert.rejects(promote({ ...context, fromChannel: 'canary', channel: 'stable' }), {
     code: 'E_CHANNEL_EMPTY',

@@ -168,7 +168,7 @@ test('a wrong, missing or exposed passphrase is named with its key file; a passp
     refused(base, 2, { code: 'E_PASSPHRASE_MISSING', where }),
     refused([...base, '--passphrase-file', exposed], 2, { code: 'E_PASSPHRASE_UNREADABLE', where: exposed }),
   ]);
-  const log = join(lab.directory, 'log.jsonl');
+  const log = join(lab.publicDirectory, 'log.jsonl');
   const before = (await stat(log)).size;
   const ended = await releaseOnly(['release', ...base, '--passphrase-dir', own, '--passphrase-file', wrong]);
   assert.equal(ended.code, 0, ended.stderr);

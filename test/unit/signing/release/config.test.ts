@@ -27,7 +27,7 @@ test('the defaults are those of the design: keys, thresholds and days', () => {
   ]);
 });
 
-test("the builder's key is in releases only; managers share stable and queues; twelve keys in all", () => {
+test("the builder's key is in releases only; managers share stable and queues; thirteen keys in all", () => {
   const names = roleKeyNames(ReleaseConfig.parse({}));
   const withBuilder = Object.entries(names).filter(([, keys]) => keys.includes('builder'));
   assert.deepEqual(
@@ -36,7 +36,7 @@ test("the builder's key is in releases only; managers share stable and queues; t
   );
   assert.deepEqual(names.stable, ['manager-1', 'manager-2', 'manager-3']);
   assert.deepEqual(names.queues, names.stable);
-  assert.equal(allKeyNames(ReleaseConfig.parse({})).length, 12);
+  assert.equal(allKeyNames(ReleaseConfig.parse({})).length, 13);
 });
 
 test('a threshold that can never be met, a weak key file and unknown settings are refused', () => {

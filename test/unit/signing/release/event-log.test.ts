@@ -3,6 +3,9 @@ import { appendFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { places } from '../../../../signing/release/layout.ts';
+import type { Storage } from '../../../../signing/release/storage/storage.ts';
+import { fileStorage } from '../../../../signing/release/storage/file-storage.ts';
 import { appendEvent, readEventLog, type LogAnchor } from '../../../../signing/release/event-log.ts';
 
 let directory: string;
@@ -22,26 +25,30 @@ const event = (version: number) => ({
   details: { target: 'pilot/1/x', previous: null },
 });
 
-async function makeLog(name: string): Promise<{ file: string; anchor: LogAnchor; lines: string[] }> {
-  const file = join(directory, name);
+async function makeLog(
+  name: string,
+): Promise<{ storage: Storage; file: string; anchor: LogAnchor; lines: string[] }> {
+  const storage = fileStorage(join(directory, name));
+  const file = storage.where(places.log);
   let anchor: LogAnchor | null = null;
-  for (let version = 1; version <= 4; version += 1) anchor = await appendEvent(file, event(version), anchor);
-  return { file, anchor: anchor!, lines: (await readFile(file, 'utf8')).split('\n').slice(0, -1) };
+  for (let version = 1; version <= 4; version += 1)
+    anchor = await appendEvent(storage, event(version), anchor);
+  return { storage, file, anchor: anchor!, lines: (await readFile(file, 'utf8')).split('\n').slice(0, -1) };
 }
 
 test('entries are numbered and chained; a missing file is an empty log', async () => {
-  const { file, anchor } = await makeLog('good');
-  const log = await readEventLog(file, anchor);
+  const { storage, anchor } = await makeLog('good');
+  const log = await readEventLog(storage, anchor);
   assert.deepEqual(
     log.entries.map(entry => [entry.seq, entry.version]),
     [1, 2, 3, 4].map(n => [n, n]),
   );
   assert.equal(log.head, anchor.head);
-  assert.deepEqual((await readEventLog(join(directory, 'none'))).entries, []);
+  assert.deepEqual((await readEventLog(fileStorage(join(directory, 'none')))).entries, []);
 });
 
 test('an altered, removed, doubled, swapped or foreign line is found and named', async () => {
-  const { file, lines } = await makeLog('altered');
+  const { storage, file, lines } = await makeLog('altered');
   const [one, two, three, four] = lines as [string, string, string, string];
   const cases: [string, string[], RegExp][] = [
     ['altered', [one, two.replace('alice', 'mallo'), three, four], /line 3 does not continue line 2/],
@@ -54,28 +61,28 @@ test('an altered, removed, doubled, swapped or foreign line is found and named',
   ];
   for (const [name, altered, message] of cases) {
     await writeFile(file, altered.join('\n') + '\n');
-    await assert.rejects(readEventLog(file), { code: 'E_LOG_TAMPERED', where: file, message }, name);
+    await assert.rejects(readEventLog(storage), { code: 'E_LOG_TAMPERED', where: file, message }, name);
   }
 });
 
 test('a log cut off at its end, or rewritten whole, does not fit the head in the signed timestamp', async () => {
-  const { file, anchor, lines } = await makeLog('cut');
+  const { storage, file, anchor, lines } = await makeLog('cut');
   await writeFile(file, lines.slice(0, 3).join('\n') + '\n');
-  assert.equal((await readEventLog(file)).entries.length, 3, 'the chain alone cannot tell');
-  await assert.rejects(readEventLog(file, anchor), { code: 'E_LOG_TAMPERED', found: '3 entries' });
+  assert.equal((await readEventLog(storage)).entries.length, 3, 'the chain alone cannot tell');
+  await assert.rejects(readEventLog(storage, anchor), { code: 'E_LOG_TAMPERED', found: '3 entries' });
   await rm(file);
-  await assert.rejects(readEventLog(file, anchor), { code: 'E_LOG_TAMPERED', found: '0 entries' });
-  await assert.rejects(appendEvent(file, event(5), anchor), { code: 'E_LOG_TAMPERED' });
-  for (let version = 11; version <= 15; version += 1) await appendEvent(file, event(version), null);
-  await assert.rejects(readEventLog(file, anchor), { code: 'E_LOG_TAMPERED', expected: anchor.head });
+  await assert.rejects(readEventLog(storage, anchor), { code: 'E_LOG_TAMPERED', found: '0 entries' });
+  await assert.rejects(appendEvent(storage, event(5), anchor), { code: 'E_LOG_TAMPERED' });
+  for (let version = 11; version <= 15; version += 1) await appendEvent(storage, event(version), null);
+  await assert.rejects(readEventLog(storage, anchor), { code: 'E_LOG_TAMPERED', expected: anchor.head });
 });
 
 test('a line that a crash left half written is not counted, and the next append takes its place', async () => {
-  const { file, anchor } = await makeLog('torn');
+  const { storage, file, anchor } = await makeLog('torn');
   await appendFile(file, '{"action":"add","at":"2026');
-  assert.equal((await readEventLog(file, anchor)).entries.length, 4);
-  const next = await appendEvent(file, event(5), anchor);
-  const log = await readEventLog(file, next);
+  assert.equal((await readEventLog(storage, anchor)).entries.length, 4);
+  const next = await appendEvent(storage, event(5), anchor);
+  const log = await readEventLog(storage, next);
   assert.deepEqual(
     log.entries.map(entry => entry.version),
     [1, 2, 3, 4, 5],
