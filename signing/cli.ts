@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { registerRelease } from './release/commands.ts';
+import { registerRelease } from './release/cli/register.ts';
 import { registerX509 } from './x509/cli.ts';
 
 /** Mounts `pilotage release` and `pilotage cert`. */

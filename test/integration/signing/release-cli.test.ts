@@ -14,7 +14,7 @@ import {
 } from '../../lab/release-repository.ts';
 
 const program = fileURLToPath(new URL('../../../pilotage.ts', import.meta.url));
-const commands = fileURLToPath(new URL('../../../signing/release/commands.ts', import.meta.url));
+const commands = fileURLToPath(new URL('../../../signing/release/cli/register.ts', import.meta.url));
 const commander = import.meta.resolve('commander');
 let directory: string;
 let lab: ReleaseRepositoryLab;

@@ -1,0 +1,75 @@
+import { userInfo } from 'node:os';
+import type { Command } from 'commander';
+import { systemClock } from '../../../lib/clock.ts';
+import { openKeyDirectory } from '../../keys/key-directory.ts';
+import { passphraseSource } from '../../keys/passphrase.ts';
+import { readState, type ReleaseContext } from '../repository.ts';
+import { fileStorage } from '../storage/file-storage.ts';
+
+/** What commands on a repository are given; those of signing commands are set only there. */
+export interface RepositoryOptions {
+  json?: boolean;
+  repo: string;
+  keys?: string;
+  passphraseFile?: string;
+  passphraseDir?: string;
+  key?: string[];
+}
+
+/** For options that can be repeated. */
+export const collect = (value: string, previous: string[] | undefined): string[] => [
+  ...(previous ?? []),
+  value,
+];
+
+/** A command that only looks at a repository. */
+export const reading = (parent: Command, name: string, description: string): Command =>
+  parent.command(name).description(description).requiredOption('-r, --repo <dir>', 'the release repository');
+
+/** A command that signs with whatever keys it needs. */
+export const signing = (parent: Command, name: string, description: string): Command =>
+  reading(parent, name, description)
+    .requiredOption('-k, --keys <dir>', 'directory of key files, one per key')
+    .option('--passphrase-file <file>', 'first line is the passphrase; mode 0600')
+    .option('--passphrase-dir <dir>', 'one passphrase file per key name; falls back to --passphrase-file');
+
+/** A command that people sign, who can be named. */
+export const byPeople = (parent: Command, name: string, description: string): Command =>
+  signing(parent, name, description).option(
+    '--key <name>',
+    'who signs; repeat for more (default: as many of the keys that are here as the role needs)',
+    collect,
+  );
+
+/** Who signs, as release functions want it. */
+export const signers = (options: RepositoryOptions): { keyNames?: string[] } =>
+  options.key === undefined ? {} : { keyNames: options.key };
+
+/**
+ * Opens repository and keys.
+ *
+ * @param scryptN given by `init` only: the repository need not be there yet.
+ * @throws E_REPOSITORY_MISSING, E_REPOSITORY_UNREADABLE.
+ */
+export async function contextOf(options: RepositoryOptions, scryptN?: number): Promise<ReleaseContext> {
+  const storage = fileStorage(options.repo);
+  if (scryptN === undefined) await readState(storage);
+  const interactive = process.stdin.isTTY && process.stderr.isTTY;
+  return {
+    storage,
+    clock: systemClock,
+    actor: userInfo().username,
+    keys: openKeyDirectory({
+      directory: options.keys ?? options.repo,
+      clock: systemClock,
+      scryptN,
+      passphrases: passphraseSource({
+        directory: options.passphraseDir,
+        file: options.passphraseFile ?? process.env.PILOTAGE_PASSPHRASE_FILE,
+        terminal: interactive ? { input: process.stdin, output: process.stderr } : undefined,
+      }),
+    }),
+    onStep:
+      process.stderr.isTTY && !options.json ? step => void process.stderr.write(`  ${step}\n`) : undefined,
+  };
+}

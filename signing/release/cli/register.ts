@@ -1,0 +1,17 @@
+import type { Command } from 'commander';
+import { registerBuildCommands } from './build-commands.ts';
+import { registerChannelCommands } from './channel-commands.ts';
+import { registerRepositoryCommands } from './repository-commands.ts';
+
+/** Mounts `pilotage release …`: what release managers do. */
+export function registerRelease(program: Command): void {
+  const release = program
+    .command('release')
+    .description(
+      'Sign and publish pilot releases (TUF): each role has its own keys, and a channel moves by signatures alone.\n' +
+        'Passphrases come from --passphrase-dir, --passphrase-file, PILOTAGE_PASSPHRASE_FILE or a prompt.',
+    );
+  registerRepositoryCommands(release);
+  registerBuildCommands(release);
+  registerChannelCommands(release);
+}

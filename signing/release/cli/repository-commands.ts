@@ -1,0 +1,96 @@
+import type { Command } from 'commander';
+import { action, print } from '../../../lib/cli.ts';
+import { loadConfig } from '../../../lib/config.ts';
+import { libError } from '../../../lib/errors.ts';
+import { ReleaseConfig } from '../../config/schema.ts';
+import { resignRole } from '../amend-role.ts';
+import { initRepository } from '../init-repository.ts';
+import { delegatedRoles } from '../layout.ts';
+import { publish, refresh, type PublishResult } from '../publish.ts';
+import { describeLog, describeStatus } from '../report.ts';
+import { releaseLog, verifyRepository } from '../verify-repository.ts';
+import { byPeople, contextOf, reading, signers, signing, type RepositoryOptions } from './options.ts';
+
+/** Mounts what concerns the repository as a whole: `init`, `resign`, `publish`, `refresh`, `log`, `verify`. */
+export function registerRepositoryCommands(release: Command): void {
+  signing(release, 'init', 'Make a repository: keys, root, every role, the queue map; published empty.')
+    .option('-c, --config <file>', 'YAML or JSON with numbers of keys, thresholds and periods')
+    .action(action(runInit));
+  byPeople(release, 'resign <role>', 'Sign a role again before it expires; the content stays.').action(
+    action(runResign),
+  );
+  signing(release, 'publish', 'Make public what is signed; one rename shows it to clients.').action(
+    action<RepositoryOptions>(async options =>
+      printPublished(options, await publish(await contextOf(options))),
+    ),
+  );
+  signing(
+    release,
+    'refresh',
+    'Sign timestamp again, and snapshot when due; for cron, every 30 to 60 minutes.',
+  ).action(
+    action<RepositoryOptions>(async options =>
+      printPublished(options, await refresh(await contextOf(options))),
+    ),
+  );
+  reading(release, 'log', 'Show who signed what and when; the whole chain is verified first.').action(
+    action<RepositoryOptions>(async options =>
+      print(await releaseLog(await contextOf(options)), options, describeLog),
+    ),
+  );
+  reading(
+    release,
+    'verify',
+    'Verify everything in the repository, and say which roles must be signed again.',
+  ).action(
+    action<RepositoryOptions>(async options =>
+      print(await verifyRepository(await contextOf(options)), options, describeStatus),
+    ),
+  );
+}
+
+async function runInit(options: RepositoryOptions & { config?: string }): Promise<void> {
+  const { value: config } = await loadConfig({
+    schema: ReleaseConfig,
+    file: options.config,
+    envPrefix: 'PILOTAGE_RELEASE_',
+  });
+  const made = await initRepository({ ...(await contextOf(options, config.scryptN)), config });
+  print(made, options, result =>
+    [
+      `Made the repository ${result.repository}.`,
+      `  public files: ${result.publicDirectory} (serve this: pilotage store serve)`,
+      `  root to pin:  ${result.rootFile}`,
+      `  keys made:    ${result.keysCreated.join(', ') || 'none'}`,
+      ...(result.keysReused.length ? [`  keys reused:  ${result.keysReused.join(', ')}`] : []),
+      'Move the key files to the people who own them, and keep root and targets keys offline.',
+    ].join('\n'),
+  );
+}
+
+async function runResign(options: RepositoryOptions, role?: string): Promise<void> {
+  const roles = ['root', 'targets', ...delegatedRoles] as const;
+  const known = roles.find(name => name === role);
+  if (!known) {
+    throw libError({
+      code: 'E_USAGE',
+      message: `There is no role "${role}" that people sign.`,
+      where: 'role',
+      expected: roles.join(', '),
+      fix: 'Name one of these; snapshot and timestamp are signed by "release refresh".',
+    });
+  }
+  const result = await resignRole({ ...(await contextOf(options)), ...signers(options), role: known });
+  print(
+    result,
+    options,
+    ({ version }) => `Signed ${role} again as version ${version}. Next: release publish.`,
+  );
+}
+
+const printPublished = (options: RepositoryOptions, result: PublishResult) =>
+  print(result, options, ({ published, timestamp, snapshot, files }) =>
+    published
+      ? `Published timestamp ${timestamp}, snapshot ${snapshot}: ${files.join(', ')}.`
+      : `Everything is public already (timestamp ${timestamp}, snapshot ${snapshot}).`,
+  );
