@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { action, print } from '../../../lib/cli.ts';
 import { addRelease, addRuntime, type AddResult } from '../add-release.ts';
-import { byPeople, contextOf, signers, type RepositoryOptions } from './options.ts';
+import { byPeople, signers, withContext, type RepositoryOptions } from './options.ts';
 
 /** Mounts what puts builds into the role releases: `add`, `runtime`. */
 export function registerBuildCommands(release: Command): void {
@@ -13,7 +13,9 @@ export function registerBuildCommands(release: Command): void {
     action<RepositoryOptions>(async (options, tarball) =>
       printAdded(
         options,
-        await addRelease({ ...(await contextOf(options)), ...signers(options), tarball: tarball ?? '' }),
+        await withContext(options, context =>
+          addRelease({ ...context, ...signers(options), tarball: tarball ?? '' }),
+        ),
       ),
     ),
   );
@@ -24,13 +26,15 @@ export function registerBuildCommands(release: Command): void {
       action<RepositoryOptions & { nodeVersion: string; arch: string }>(async (options, tarball) =>
         printAdded(
           options,
-          await addRuntime({
-            ...(await contextOf(options)),
-            ...signers(options),
-            tarball: tarball ?? '',
-            version: options.nodeVersion,
-            arch: options.arch,
-          }),
+          await withContext(options, context =>
+            addRuntime({
+              ...context,
+              ...signers(options),
+              tarball: tarball ?? '',
+              version: options.nodeVersion,
+              arch: options.arch,
+            }),
+          ),
         ),
       ),
     );

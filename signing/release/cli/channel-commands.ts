@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { action, print } from '../../../lib/cli.ts';
 import { isChannel, promote, setQueueChannel } from '../promote.ts';
-import { byPeople, contextOf, signers, type RepositoryOptions } from './options.ts';
+import { byPeople, signers, withContext, type RepositoryOptions } from './options.ts';
 
 /** Mounts what moves channels and queues: `promote`, `queue`. */
 export function registerChannelCommands(release: Command): void {
@@ -24,13 +24,15 @@ async function runPromote(
   what?: string,
   channel?: string,
 ): Promise<void> {
-  const result = await promote({
-    ...(await contextOf(options)),
-    ...signers(options),
-    ...(isChannel(what!) ? { fromChannel: what } : { version: what! }),
-    ...(options.runtime === undefined ? {} : { runtimeVersion: options.runtime }),
-    channel: channel!,
-  });
+  const result = await withContext(options, context =>
+    promote({
+      ...context,
+      ...signers(options),
+      ...(isChannel(what!) ? { fromChannel: what } : { version: what! }),
+      ...(options.runtime === undefined ? {} : { runtimeVersion: options.runtime }),
+      channel: channel!,
+    }),
+  );
   print(result, options, ({ channel, version, serial, previous, runtimes, promoted }) =>
     promoted
       ? `Channel ${channel} points at ${version} with Node ${Object.values(runtimes).join(', ')} ` +
@@ -40,8 +42,9 @@ async function runPromote(
 }
 
 async function runQueue(options: RepositoryOptions, queue?: string, channel?: string): Promise<void> {
-  const context = { ...(await contextOf(options)), ...signers(options) };
-  const result = await setQueueChannel({ ...context, queue: queue!, channel: channel! });
+  const result = await withContext(options, context =>
+    setQueueChannel({ ...context, ...signers(options), queue: queue!, channel: channel! }),
+  );
   print(result, options, ({ serial, changed }) =>
     changed
       ? `Queue ${queue} follows ${channel} (queue map serial ${serial}). Next: release publish.`

@@ -4,7 +4,8 @@ import { systemClock } from '../../../lib/clock.ts';
 import { openKeyDirectory } from '../../keys/key-directory.ts';
 import { passphraseSource } from '../../keys/passphrase.ts';
 import { readState, type ReleaseContext } from '../repository.ts';
-import { fileStorage } from '../storage/file-storage.ts';
+import { openStorage } from '../storage/open-storage.ts';
+import type { Storage } from '../storage/storage.ts';
 
 /** What commands on a repository are given; those of signing commands are set only there. */
 export interface RepositoryOptions {
@@ -22,9 +23,11 @@ export const collect = (value: string, previous: string[] | undefined): string[]
   value,
 ];
 
+const REPO_HELP = 'the release repository';
+
 /** A command that only looks at a repository. */
 export const reading = (parent: Command, name: string, description: string): Command =>
-  parent.command(name).description(description).requiredOption('-r, --repo <dir>', 'the release repository');
+  parent.command(name).description(description).requiredOption('-r, --repo <place>', REPO_HELP);
 
 /** A command that signs with whatever keys it needs. */
 export const signing = (parent: Command, name: string, description: string): Command =>
@@ -46,14 +49,26 @@ export const signers = (options: RepositoryOptions): { keyNames?: string[] } =>
   options.key === undefined ? {} : { keyNames: options.key };
 
 /**
- * Opens repository and keys.
+ * Opens repository and keys for one command, and closes them when `run` has ended.
  *
  * @param scryptN given by `init` only: the repository need not be there yet.
- * @throws E_REPOSITORY_MISSING, E_REPOSITORY_UNREADABLE.
+ * @throws E_REPOSITORY_MISSING, E_REPOSITORY_UNREADABLE; E_DATABASE_URL, E_DATABASE_UNREACHABLE.
  */
-export async function contextOf(options: RepositoryOptions, scryptN?: number): Promise<ReleaseContext> {
-  const storage = fileStorage(options.repo);
-  if (scryptN === undefined) await readState(storage);
+export async function withContext<T>(
+  options: RepositoryOptions,
+  run: (context: ReleaseContext) => Promise<T>,
+  scryptN?: number,
+): Promise<T> {
+  const storage = await openStorage(options.repo);
+  try {
+    if (scryptN === undefined) await readState(storage);
+    return await run(contextOf(options, storage, scryptN));
+  } finally {
+    await storage.close();
+  }
+}
+
+function contextOf(options: RepositoryOptions, storage: Storage, scryptN?: number): ReleaseContext {
   const interactive = process.stdin.isTTY && process.stderr.isTTY;
   return {
     storage,

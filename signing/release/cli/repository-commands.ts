@@ -9,7 +9,7 @@ import { delegatedRoles } from '../layout.ts';
 import { publish, refresh, type PublishResult } from '../publish.ts';
 import { describeLog, describeStatus } from '../report.ts';
 import { releaseLog, verifyRepository } from '../verify-repository.ts';
-import { byPeople, contextOf, reading, signers, signing, type RepositoryOptions } from './options.ts';
+import { byPeople, reading, signers, signing, withContext, type RepositoryOptions } from './options.ts';
 
 /** Mounts what concerns the repository as a whole: `init`, `resign`, `publish`, `refresh`, `log`, `verify`. */
 export function registerRepositoryCommands(release: Command): void {
@@ -20,22 +20,18 @@ export function registerRepositoryCommands(release: Command): void {
     action(runResign),
   );
   signing(release, 'publish', 'Make public what is signed; one rename shows it to clients.').action(
-    action<RepositoryOptions>(async options =>
-      printPublished(options, await publish(await contextOf(options))),
-    ),
+    action<RepositoryOptions>(async options => printPublished(options, await withContext(options, publish))),
   );
   signing(
     release,
     'refresh',
     'Sign timestamp again, and snapshot when due; for cron, every 30 to 60 minutes.',
   ).action(
-    action<RepositoryOptions>(async options =>
-      printPublished(options, await refresh(await contextOf(options))),
-    ),
+    action<RepositoryOptions>(async options => printPublished(options, await withContext(options, refresh))),
   );
   reading(release, 'log', 'Show who signed what and when; the whole chain is verified first.').action(
     action<RepositoryOptions>(async options =>
-      print(await releaseLog(await contextOf(options)), options, describeLog),
+      print(await withContext(options, releaseLog), options, describeLog),
     ),
   );
   reading(
@@ -44,7 +40,7 @@ export function registerRepositoryCommands(release: Command): void {
     'Verify everything in the repository, and say which roles must be signed again.',
   ).action(
     action<RepositoryOptions>(async options =>
-      print(await verifyRepository(await contextOf(options)), options, describeStatus),
+      print(await withContext(options, verifyRepository), options, describeStatus),
     ),
   );
 }
@@ -55,7 +51,7 @@ async function runInit(options: RepositoryOptions & { config?: string }): Promis
     file: options.config,
     envPrefix: 'PILOTAGE_RELEASE_',
   });
-  const made = await initRepository({ ...(await contextOf(options, config.scryptN)), config });
+  const made = await withContext(options, context => initRepository({ ...context, config }), config.scryptN);
   print(made, options, result =>
     [
       `Made the repository ${result.repository}.`,
@@ -80,7 +76,9 @@ async function runResign(options: RepositoryOptions, role?: string): Promise<voi
       fix: 'Name one of these; snapshot and timestamp are signed by "release refresh".',
     });
   }
-  const result = await resignRole({ ...(await contextOf(options)), ...signers(options), role: known });
+  const result = await withContext(options, context =>
+    resignRole({ ...context, ...signers(options), role: known }),
+  );
   print(
     result,
     options,
