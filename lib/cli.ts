@@ -13,10 +13,11 @@ export const exitCodes = {
 } as const;
 
 /** Codes of our own, by what they say; everything that is not listed here is about the call or its surroundings. */
-const REFUSED = /^E_(TUF|TARGET|CHANNEL|CLOCK|CHAIN|THRESHOLD|LOG_TAMPERED|UPSTREAM_FORGED|ARCHIVE_UNSAFE)/;
+const REFUSED =
+  /^E_(TUF|TARGET|CHANNEL|CLOCK|CHAIN|THRESHOLD|LOG_TAMPERED|UPSTREAM_FORGED|ARCHIVE_UNSAFE|SIGNER_WRONG)/;
 const UNREACHABLE =
   /^E_(UNREACHABLE|CACHE_UNREACHABLE|UPSTREAM_|TIMEOUT|DATABASE_UNREACHABLE|CACHE_UNREACHABLE|UPSTREAM_FAILED|UPSTREAM_TIMEOUT)/;
-const FAILED = /^E_(INTERNAL|DISK_FULL|PROTOCOL|PROGRAM|DEMO)/;
+const FAILED = /^E_(INTERNAL|DISK_FULL|PROTOCOL|PROGRAM|DEMO|SIGNER_FAILED)/;
 
 /**
  * 2: the call, a file or the configuration is wrong; 3: something was verified or judged and refused; 4: a service

@@ -1,22 +1,16 @@
 import { createHash } from 'node:crypto';
 import { Key } from '@tufjs/models';
 import { canonicalBytes } from '../stable-json.ts';
+import type { KeyScheme, PublicKeyParts } from './key-scheme.ts';
 
-/** Public part of a key as signed metadata carries it (TUF 1.0.31 section 4.2). */
-export interface PublicKeyParts {
-  keytype: 'ecdsa';
-  scheme: 'ecdsa-sha2-nistp256';
-  keyval: { public: string };
-}
-
-/** Whatever can sign: a decrypted key file here, a token or a remote service elsewhere. */
+/** Whatever can sign: a decrypted key file here, a command that asks a token or a remote service. */
 export interface Signer {
   /** What people call it, `manager-1`. */
   name: string;
   /** Sha-256 of the canonical JSON of the public key, hex. */
   keyId: string;
   public: PublicKeyParts;
-  /** Signs the bytes as they are; ECDSA P-256 with SHA-256, DER. */
+  /** Signs the bytes as they are, in the form that TUF wants of the key's scheme. @throws E_SIGNER_FAILED, E_SIGNER_WRONG. */
   sign(bytes: Uint8Array): Promise<Buffer>;
 }
 
@@ -25,8 +19,10 @@ export interface KnownKey {
   name: string;
   keyId: string;
   public: PublicKeyParts;
-  /** Where the private part is. */
+  /** Where its file is. */
   where: string;
+  /** False: only the public part is here; the owner signs elsewhere. */
+  canSign: boolean;
 }
 
 /** Where release functions get keys from. */
@@ -35,8 +31,8 @@ export interface KeyRing {
   list(): Promise<KnownKey[]>;
   /** Unlocks a key. @throws E_KEY_MISSING, E_KEY_UNREADABLE, E_PASSPHRASE_WRONG, E_PASSPHRASE_MISSING. */
   signer(name: string): Promise<Signer>;
-  /** Makes a key of this name. @throws E_KEY_EXISTS. */
-  create(name: string): Promise<KnownKey>;
+  /** Makes a key of this name, ECDSA P-256 where no scheme is named. @throws E_KEY_EXISTS. */
+  create(name: string, scheme?: KeyScheme): Promise<KnownKey>;
 }
 
 /** Key id: sha-256 of the canonical JSON of the key, hex. */

@@ -24,6 +24,8 @@ setpriv util-linux
 tar tar
 gzip gzip
 git git
+softhsm2-util softhsm2
+pkcs11-tool opensc
 LIST
 }
 
@@ -33,6 +35,8 @@ describe() {
   mariadb-server) echo "MariaDB server (mariadbd, mariadb-install-db)" ;;
   util-linux) echo "setpriv: runs the database servers as their own user" ;;
   curl) echo "curl: the bootstrap's downloads" ;;
+  softhsm2) echo "SoftHSM: a PKCS#11 token in software, for keys that never leave it" ;;
+  opensc) echo "OpenSC (pkcs11-tool): signs with a token" ;;
   openssl) echo "openssl: the bootstrap's signature checks" ;;
   *) echo "$1" ;;
   esac

@@ -9,7 +9,7 @@ import { after, before, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { VerifiedRelease } from '../../../lib/protocol/release.ts';
 import { keyIdOf } from '../../../signing/keys/signer.ts';
-import type { PublicKeyParts } from '../../../signing/keys/signer.ts';
+import type { PublicKeyParts } from '../../../signing/keys/key-scheme.ts';
 import { canonicalBytes, stableJson } from '../../../signing/stable-json.ts';
 import { makeReleaseRepository } from '../../lab/release-repository.ts';
 import type { ReleaseRepositoryLab } from '../../lab/release-repository.ts';
