@@ -1,5 +1,6 @@
 import { createPublicKey } from 'node:crypto';
-import { basename, join } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { action, print } from '../../lib/cli.ts';
 import { systemClock } from '../../lib/clock.ts';
@@ -8,7 +9,7 @@ import { ensureDirectory, readTextBounded, writeFileAtomic } from '../../lib/fil
 import { signingError } from '../errors.ts';
 import { changePassphrase } from './encrypted-key.ts';
 import { createExternalKey } from './external-signer.ts';
-import { keyFilePath, openKeyDirectory } from './key-directory.ts';
+import { keyFilePath, openKeyDirectory, publicFileName } from './key-directory.ts';
 import { KeyName, readKeyFile, SignerCommand, type PublicKeyFile } from './key-file.ts';
 import {
   BARE_NODE_SCHEME,
@@ -77,10 +78,7 @@ export function registerKeys(release: Command): void {
         .choices(keySchemes)
         .default(BARE_NODE_SCHEME),
     )
-    .option(
-      '--public <file>',
-      'PEM of the public key or certificate request of the key that the command signs with',
-    )
+    .option('--public <file>', 'PEM of the public key or certificate of the key that the command signs with')
     .addOption(
       new Option('--encoding <form>', 'form of the printed signature').choices(['raw', 'hex', 'base64']),
     )
@@ -185,7 +183,7 @@ async function runExport(options: KeyOptions & { out: string }, name?: string): 
     });
   }
   const file: PublicKeyFile = { schema: 1, name: key.name, keyId: key.keyId, public: key.public };
-  const path = basename(options.out).includes('.') ? options.out : join(options.out, `${key.name}.pub.json`);
+  const path = (await isDirectory(options.out)) ? join(options.out, publicFileName(key.name)) : options.out;
   await writeFileAtomic(path, JSON.stringify(file, null, 2) + '\n');
   print({ name: key.name, keyId: key.keyId, file: path }, options, written =>
     [
@@ -195,6 +193,12 @@ async function runExport(options: KeyOptions & { out: string }, name?: string): 
     ].join('\n'),
   );
 }
+
+const isDirectory = (path: string): Promise<boolean> =>
+  stat(path).then(
+    info => info.isDirectory(),
+    () => false,
+  );
 
 async function runChangePassphrase(
   options: KeyOptions & { newPassphraseFile?: string },

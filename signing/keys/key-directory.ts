@@ -12,6 +12,7 @@ import type { KeyRing, KnownKey, Signer } from './signer.ts';
 const PRIVATE = '.key.json';
 const PUBLIC = '.pub.json';
 
+export const publicFileName = (name: string): string => name + PUBLIC;
 export const keyFilePath = (directory: string, name: string): string => join(directory, name + PRIVATE);
 
 /**
@@ -93,7 +94,7 @@ async function listKeys(directory: string): Promise<KnownKey[]> {
 }
 
 const isPublicOnly = async (directory: string, name: string): Promise<boolean> =>
-  (await namesIn(directory)).includes(name + PUBLIC);
+  (await namesIn(directory)).includes(publicFileName(name));
 
 async function namesIn(directory: string): Promise<string[]> {
   try {
@@ -114,7 +115,7 @@ const ownerElsewhere = (directory: string, name: string) =>
   signingError({
     code: 'E_KEY_MISSING',
     message: `Only the public part of the key "${name}" is here.`,
-    where: join(directory, name + PUBLIC),
+    where: join(directory, publicFileName(name)),
     expected: name + PRIVATE,
     fix: 'Have its owner sign: pilotage release sign --export FILE makes the request.',
   });

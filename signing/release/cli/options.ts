@@ -1,8 +1,7 @@
 import { userInfo } from 'node:os';
 import type { Command } from 'commander';
 import { systemClock } from '../../../lib/clock.ts';
-import { openKeyDirectory } from '../../keys/key-directory.ts';
-import { passphraseSource } from '../../keys/passphrase.ts';
+import { keyRingOf } from '../../keys/commands.ts';
 import { readState, type ReleaseContext } from '../repository.ts';
 import { openStorage } from '../storage/open-storage.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -68,23 +67,11 @@ export async function withContext<T>(
   }
 }
 
-function contextOf(options: RepositoryOptions, storage: Storage, scryptN?: number): ReleaseContext {
-  const interactive = process.stdin.isTTY && process.stderr.isTTY;
-  return {
-    storage,
-    clock: systemClock,
-    actor: userInfo().username,
-    keys: openKeyDirectory({
-      directory: options.keys ?? options.repo,
-      clock: systemClock,
-      scryptN,
-      passphrases: passphraseSource({
-        directory: options.passphraseDir,
-        file: options.passphraseFile ?? process.env.PILOTAGE_PASSPHRASE_FILE,
-        terminal: interactive ? { input: process.stdin, output: process.stderr } : undefined,
-      }),
-    }),
-    onStep:
-      process.stderr.isTTY && !options.json ? step => void process.stderr.write(`  ${step}\n`) : undefined,
-  };
-}
+const contextOf = (options: RepositoryOptions, storage: Storage, scryptN?: number): ReleaseContext => ({
+  storage,
+  clock: systemClock,
+  actor: userInfo().username,
+  keys: keyRingOf({ ...options, keys: options.keys ?? options.repo }, scryptN),
+  onStep:
+    process.stderr.isTTY && !options.json ? step => void process.stderr.write(`  ${step}\n`) : undefined,
+});

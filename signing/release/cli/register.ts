@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { registerKeys } from '../../keys/commands.ts';
 import { registerBuildCommands } from './build-commands.ts';
 import { registerChannelCommands } from './channel-commands.ts';
 import { registerRepositoryCommands } from './repository-commands.ts';
@@ -14,4 +15,5 @@ export function registerRelease(program: Command): void {
   registerRepositoryCommands(release);
   registerBuildCommands(release);
   registerChannelCommands(release);
+  registerKeys(release);
 }
