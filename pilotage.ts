@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { exitCodes, reportError } from './lib/cli.ts';
 import { endWithParent } from './lib/shutdown.ts';
-import { version } from './lib/version.ts';
+import { buildVersion } from './lib/build-version.ts';
 
 /** Composition root: which folder has which commands. Nothing else in the product knows all folders but ops. */
 const folders: Record<string, readonly string[]> = {
@@ -17,7 +17,7 @@ const program = new Command('pilotage')
   .description(
     'Signed pilot code, caches, autopilot, pilots and dispatcher of a pilot-based workload system.',
   )
-  .version(version)
+  .version(buildVersion)
   .option('--json', 'print results and errors as JSON')
   .showHelpAfterError('(run with --help to see how it is used)')
   .configureHelp({ showGlobalOptions: true })

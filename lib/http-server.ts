@@ -20,6 +20,7 @@ import { PilotageError, fromSystemError, libError } from './errors.ts';
 import { newId } from './ids.ts';
 import type { Logger } from './log.ts';
 import { PROBLEM_TYPE, toProblem, wireError } from './problem.ts';
+import { buildVersion } from './build-version.ts';
 import { version } from './version.ts';
 
 export type HttpServer = FastifyInstance<
@@ -63,7 +64,10 @@ export function createHttpServer(options: {
   server.setValidatorCompiler(validatorCompiler);
   server.setSerializerCompiler(serializerCompiler);
   server.addHook('onSend', async (_request, reply, payload) => {
-    void reply.header('x-pilotage-version', version).header('x-content-type-options', 'nosniff');
+    void reply
+      .header('x-pilotage-version', version)
+      .header('x-server-version', buildVersion)
+      .header('x-content-type-options', 'nosniff');
     return payload;
   });
   endConnectionsAfterGrace(server);
