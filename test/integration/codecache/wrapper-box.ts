@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { renderWrapper } from '../../../codecache/bootstrap/render-wrapper.ts';
 import type { Floors } from '../../../lib/protocol/release.ts';
 
@@ -32,6 +32,7 @@ export async function startWrapper(options: {
   rootJson: Buffer;
   caches: string[];
   queue?: string;
+  site?: string;
   floors?: Floors | null;
   shell?: string;
   environment?: Record<string, string>;
@@ -48,6 +49,7 @@ export async function startWrapper(options: {
     secret: 'secret',
     serverCa: '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n',
     servers: ['https://127.0.0.1:1'],
+    site: options.site ?? 'none',
     submissionId: '01ARZ3NDEKTSV4RRFFQ69G5FAV',
   };
   await writeFile(join(directory, 'bootstrap.json'), JSON.stringify(bootstrap), { mode: 0o600 });
@@ -65,8 +67,14 @@ export async function startWrapper(options: {
   return { directory, child, ended: collect(child) };
 }
 
-export const runWrapper = async (options: Parameters<typeof startWrapper>[0]): Promise<WrapperRun> =>
-  (await startWrapper(options)).ended;
+/** As {@link startWrapper}, to its end; and as if the node had asked its caches long ago. */
+export async function runWrapper(options: Parameters<typeof startWrapper>[0]): Promise<WrapperRun> {
+  const metadata = resolve(options.directory, options.store, 'metadata');
+  for (const pin of await readdir(metadata).catch(() => [])) {
+    await rm(join(metadata, pin, 'checked'), { force: true });
+  }
+  return (await startWrapper(options)).ended;
+}
 
 function collect(child: ChildProcess): Promise<WrapperRun> {
   return new Promise((resolve, reject) => {

@@ -43,7 +43,7 @@ test('a wrapper with the default number of root keys is at most 20 kB of plain A
   assert.ok(Buffer.byteLength(wrapper) <= 20_000, `${Buffer.byteLength(wrapper)} bytes`);
   assert.ok(MAX_WRAPPER_BYTES >= 20_000);
   assert.match(wrapper, /^#!\/bin\/sh\n/);
-  assert.match(wrapper, /^[\n\x20-\x7e]*$/);
+  assert.match(wrapper, /^[\t\n\x20-\x7e]*$/);
   assert.doesNotMatch(wrapper, /@ROOT/);
   assert.throws(() => renderWrapper({ rootJson: '{"signatures":[' }), { code: 'E_WRAPPER_ROOT' });
   assert.throws(() => renderWrapper({ rootJson: lab.rootJson.toString().replace('{', "{'") }), {

@@ -1,0 +1,94 @@
+# What is on the node: the lock of its store, archives, unpacked releases.
+
+started() { # pid: when that process started, so that a reused pid is not taken for its first owner
+	text=
+	read -r text 2>/dev/null <"/proc/$1/stat" || { kill -0 "$1" 2>/dev/null && echo unknown; return; }
+	set -- ${text##*) }
+	echo "${20:-unknown}"
+}
+held() { [ -f "$work/held" ]; }
+unlock() { ! held || rm -rf "$store/lock" "$work/held"; }
+# One process of a node fetches for all: waits for the lock, or until the condition holds. Longer than that nobody waits,
+# since every write is atomic.
+lock_unless() { # condition seconds
+	waited=0 polls=0
+	until held || mkdir "$store/lock" 2>/dev/null; do
+		polls=$((polls + 1))
+		if [ $polls -lt 4 ]; then pause=0.1; else pause=0.5 waited=$((waited + 1)); fi
+		sleep $pause 2>/dev/null || { sleep 1 && waited=$((waited + 1)); }
+		! "$1" || return 0
+		[ $waited -lt $(($2 * 2)) ] || return 0
+		[ $((polls % 8)) = 2 ] || continue
+		owner= since=
+		read -r owner since 2>/dev/null <"$store/lock/pid" || :
+		# An owner that died before it signed the lock is given five seconds.
+		[ -n "$owner" ] || [ $waited -gt 10 ] || continue
+		[ -n "$owner" ] && [ "$(started "$owner")" = "$since" ] || mv "$store/lock" "$work/stale.$polls" 2>/dev/null
+	done
+	held && return 0
+	: >"$work/held"
+	echo "$$ $(started $$)" >"$store/lock/pid"
+	set +f
+	find "$store"/tmp.* -prune -mtime +0 -exec rm -rf {} +
+	set -f
+}
+
+# Within 30 s of the last successful question, by whichever process of this node, nobody asks for root and timestamp.
+checked_lately() {
+	[ -z "$no_cache" ] || return 1
+	checked=
+	read -r checked 2>/dev/null <"$metadata/checked" || :
+	case $checked in '' | *[!0-9]* | ???????????*) return 1 ;; esac
+	passing_time
+	[ $checked -le $epoch ] && [ $epoch -lt $((checked + 30)) ]
+}
+note_checked() { # epoch at which the question was put
+	printf '%s\n' "$1" >"$work/checked" && move "$work/checked" "$metadata/checked"
+}
+
+intact() { # dir "sha256 path ...": every signed file is there with its bytes
+	[ -d "$1" ] || return 1
+	dir=$1 expected= paths=
+	set -- $2
+	while [ $# -gt 1 ]; do
+		expected="$expected
+$1 *$2" paths="$paths $2"
+		shift 2
+	done
+	found=$(cd "$dir" && openssl dgst -sha256 -r $paths 2>/dev/null)
+	[ "
+$found" = "$expected" ]
+}
+all_intact() {
+	intact "$store/unpacked/$pilot_sha256" "$pilot_files" && intact "$store/unpacked/$runtime_sha256" "$runtime_files"
+}
+all_there() { [ -d "$store/unpacked/$pilot_sha256" ] && [ -d "$store/unpacked/$runtime_sha256" ]; }
+install() { # both archives are verified before either is unpacked
+	all_intact && return
+	# What is damaged stays in its place until it is replaced: only for what is missing can one wait without the lock.
+	if ! all_there; then
+		lock_unless all_there 1800
+		! all_there || ! all_intact || return 0
+	fi
+	lock_unless false 1800
+	download_archive "$pilot" "$pilot_sha256" "$pilot_length" "$pilot_files"
+	download_archive "$runtime" "$runtime_sha256" "$runtime_length" "$runtime_files"
+	unpack_archive "$pilot" "$pilot_sha256" "$pilot_files"
+	unpack_archive "$runtime" "$runtime_sha256" "$runtime_files"
+}
+download_archive() { # path sha256 length files
+	intact "$store/unpacked/$2" "$4" || { download_target "$1" "$3" "$2" && move "$work/got" "$work/$2"; }
+}
+unpack_archive() { # path sha256 files
+	[ -f "$work/$2" ] || return 0
+	mkdir "$work/unpacking"
+	if ! tar -xzof "$work/$2" -C "$work/unpacking" 2>"$work/tar"; then
+		while read -r text; do
+			case $text in *'No space left'* | *'quota exceeded'*) unwritable "$store" ;; esac
+		done <"$work/tar"
+	fi
+	[ -z "$(find "$work/unpacking" ! -type f ! -type d)" ] && intact "$work/unpacking" "$3" ||
+		refuse E_ARCHIVE_UNSAFE "$1" 'not what was signed'
+	rm -rf "$store/unpacked/$2" "$work/$2"
+	move "$work/unpacking" "$store/unpacked/$2"
+}
