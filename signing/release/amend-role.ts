@@ -8,25 +8,49 @@ import { SPEC_VERSION } from './role-metadata.ts';
 import { stageRole } from './stage-role.ts';
 
 /** Stages the next version of a delegated role with `changed` targets put in or replaced. */
-export async function amendRole(
+export const amendRole = (
   repository: Repository,
   role: DelegatedRole,
   changed: readonly TargetFile[],
-  event: { action: string; details?: LogEntry['details'] },
+  event: RoleEvent,
   keyNames?: readonly string[],
+): Promise<number> => {
+  const { targets } = repository.roles[role].metadata.signed;
+  const put = Object.fromEntries(changed.map(target => [target.path, target]));
+  return stageTargets(repository, role, { ...targets, ...put }, event, keyNames);
+};
+
+/** Stages the next version of a delegated role without the targets of these paths; their bytes stay where they are. */
+export const removeTargets = (
+  repository: Repository,
+  role: DelegatedRole,
+  paths: readonly string[],
+  event: RoleEvent,
+  keyNames?: readonly string[],
+): Promise<number> => {
+  const targets = Object.entries(repository.roles[role].metadata.signed.targets);
+  const kept = Object.fromEntries(targets.filter(([path]) => !paths.includes(path)));
+  return stageTargets(repository, role, kept, event, keyNames);
+};
+
+interface RoleEvent {
+  action: string;
+  details?: LogEntry['details'];
+}
+
+async function stageTargets(
+  repository: Repository,
+  role: DelegatedRole,
+  targets: Record<string, TargetFile>,
+  event: RoleEvent,
+  keyNames: readonly string[] | undefined,
 ): Promise<number> {
-  const { version, targets } = repository.roles[role].metadata.signed;
+  const { version } = repository.roles[role].metadata.signed;
   await stageRole(
     signingState(repository),
     { role, ...event },
     { expiresSeconds: repository.state.config[role].expiresSeconds, keyNames },
-    expires =>
-      new Targets({
-        version: version + 1,
-        specVersion: SPEC_VERSION,
-        expires,
-        targets: { ...targets, ...Object.fromEntries(changed.map(target => [target.path, target])) },
-      }),
+    expires => new Targets({ version: version + 1, specVersion: SPEC_VERSION, expires, targets }),
   );
   return version + 1;
 }

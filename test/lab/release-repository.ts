@@ -9,13 +9,9 @@ import type { KeyRing } from '../../signing/keys/signer.ts';
 import { addRelease, addRuntime, type AddResult } from '../../signing/release/add-release.ts';
 import { resignRole } from '../../signing/release/amend-role.ts';
 import { initRepository } from '../../signing/release/init-repository.ts';
-import {
-  promote,
-  setQueueChannel,
-  type PromoteResult,
-  type QueueResult,
-} from '../../signing/release/promote.ts';
+import { promote, type PromoteOptions, type PromoteResult } from '../../signing/release/promote.ts';
 import { publish, refresh, type PublishResult } from '../../signing/release/publish.ts';
+import { setQueueChannel, type QueueResult } from '../../signing/release/queue-channel.ts';
 import { fileStorage } from '../../signing/release/storage/file-storage.ts';
 import type { ReleaseContext } from '../../signing/release/repository.ts';
 
@@ -38,12 +34,7 @@ export interface ReleaseRepositoryLab {
   context: ReleaseContext;
   /** Builds and adds a pilot tarball; `files` beside or instead of the small fake pilot. Not yet published. */
   addPilot(version: string, files?: Record<string, string>): Promise<AddResult>;
-  promote(what: {
-    version?: string;
-    fromChannel?: string;
-    channel: string;
-    keyNames?: string[];
-  }): Promise<PromoteResult>;
+  promote(what: PromoteOptions): Promise<PromoteResult>;
   setQueueChannel(queue: string, channel: string): Promise<QueueResult>;
   resign(
     role: 'root' | 'targets' | 'releases' | 'stable' | 'canary' | 'dev' | 'queues',

@@ -1,9 +1,16 @@
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
 import { action, print } from '../../../lib/cli.ts';
-import { isChannel, promote, setQueueChannel } from '../promote.ts';
-import { byPeople, signers, withContext, type RepositoryOptions } from './options.ts';
+import type { ChannelPointer } from '../../../lib/protocol/release.ts';
+import { isChannel } from '../channel-pointer.ts';
+import { describeChannel } from '../describe-channel.ts';
+import { halt, resume, type HaltResult } from '../halt.ts';
+import { listChannels } from '../list-channels.ts';
+import { promote } from '../promote.ts';
+import { setQueueChannel } from '../queue-channel.ts';
+import { revoke } from '../revoke.ts';
+import { byPeople, collect, reading, signers, withContext, type RepositoryOptions } from './options.ts';
 
-/** Mounts what moves channels and queues: `promote`, `queue`. */
+/** Mounts what moves channels and queues: `promote`, `halt`, `resume`, `revoke`, `channels`, `queue`. */
 export function registerChannelCommands(release: Command): void {
   byPeople(
     release,
@@ -11,7 +18,54 @@ export function registerChannelCommands(release: Command): void {
     'Point a channel at a release, or at what another channel has.',
   )
     .option('--runtime <version>', 'Node runtime to go with it (default: the newest of each architecture)')
+    .option('--percent <n>', 'share of the nodes that take it; the others stay (default: 100)', percent)
+    .option('--site <name>', 'only nodes of this site take it; repeat for more (default: all)', collect)
+    .option('--min-version <version>', 'least version that nodes start from now on')
+    .option('--lower-min-version', 'allow a lower --min-version than the one in force')
+    .option('--not-before <date>', 'nodes stay on the previous release until then, ISO 8601 with zone', date)
+    .option('--previous <version>', 'what nodes outside the rollout start (default: what all had before)')
     .action(action(runPromote));
+  byPeople(release, 'halt <channel>', 'Stop a rollout: all nodes start the previous release again.').action(
+    action<RepositoryOptions>(async (options, channel) => {
+      const context = { ...signers(options), channel: channel! };
+      const result = await withContext(options, opened => halt({ ...opened, ...context }));
+      printMoved(options, result, 'is halted already');
+    }),
+  );
+  byPeople(release, 'resume <channel>', 'Take a halted rollout up again, the same nodes first.')
+    .option('--percent <n>', 'share of the nodes (default: as before the halt)', percent)
+    .action(
+      action<RepositoryOptions & { percent?: number }>(async (options, channel) => {
+        const context = { ...signers(options), channel: channel! };
+        const share = options.percent === undefined ? {} : { percent: options.percent };
+        const result = await withContext(options, opened => resume({ ...opened, ...context, ...share }));
+        printMoved(options, result, 'is not halted');
+      }),
+    );
+  byPeople(
+    release,
+    'revoke <version>',
+    'Withdraw a release from all channels: no node starts it, pilots of it end after their payload.',
+  )
+    .option('--kill', 'pilots of it end at once, payload included')
+    .option('--to <version>', 'what takes its place (default: the previous release of each channel)')
+    .option('--channel <channel>', 'only this channel; repeat for more (default: all)', collect)
+    .action(action(runRevoke));
+  reading(release, 'channels', 'Show where every channel points, and what that makes nodes do.').action(
+    action<RepositoryOptions>(async options =>
+      print(await withContext(options, listChannels), options, entries =>
+        entries
+          .map(({ channel, staged, pointer, effect }) =>
+            [
+              `${channel}: ${effect}`,
+              ...(pointer ? facts(pointer) : []),
+              ...(staged ? ['  signed, not yet public: release publish'] : []),
+            ].join('\n'),
+          )
+          .join('\n'),
+      ),
+    ),
+  );
   byPeople(
     release,
     'queue <queue> <channel>',
@@ -19,25 +73,64 @@ export function registerChannelCommands(release: Command): void {
   ).action(action(runQueue));
 }
 
-async function runPromote(
-  options: RepositoryOptions & { runtime?: string },
-  what?: string,
-  channel?: string,
-): Promise<void> {
+interface PromoteFlags extends RepositoryOptions {
+  runtime?: string;
+  percent?: number;
+  site?: string[];
+  minVersion?: string;
+  lowerMinVersion?: boolean;
+  notBefore?: number;
+  previous?: string;
+}
+
+async function runPromote(options: PromoteFlags, what?: string, channel?: string): Promise<void> {
+  const { runtime: runtimeVersion, site: sites, lowerMinVersion: lowersFloor } = options;
+  const { percent: share, minVersion, notBefore, previous } = options;
   const result = await withContext(options, context =>
     promote({
       ...context,
       ...signers(options),
       ...(isChannel(what!) ? { fromChannel: what } : { version: what! }),
-      ...(options.runtime === undefined ? {} : { runtimeVersion: options.runtime }),
       channel: channel!,
+      ...given({ runtimeVersion, sites, lowersFloor, percent: share, minVersion, notBefore, previous }),
     }),
   );
-  print(result, options, ({ channel, version, serial, previous, runtimes, promoted }) =>
+  print(result, options, ({ channel: name, version, serial, runtimes, pointer, promoted }) =>
     promoted
-      ? `Channel ${channel} points at ${version} with Node ${Object.values(runtimes).join(', ')} ` +
-        `(serial ${serial}, before: ${previous ?? 'nothing'}). Next: release publish.`
-      : `Channel ${channel} points at ${version} already (serial ${serial}); nothing was signed.`,
+      ? `Channel ${name} points at ${version} with Node ${Object.values(runtimes).join(', ')} (serial ${serial}): ` +
+        `${describeChannel(pointer, Date.now())}. Next: release publish.`
+      : `Channel ${name} points at ${version} so already (serial ${serial}); nothing was signed.`,
+  );
+}
+
+const printMoved = (options: RepositoryOptions, result: HaltResult, already: string) =>
+  print(result, options, ({ channel, serial, pointer, changed }) =>
+    changed
+      ? `Channel ${channel} (serial ${serial}): ${describeChannel(pointer, Date.now())}. Next: release publish.`
+      : `Channel ${channel} ${already} (serial ${serial}); nothing was signed.`,
+  );
+
+async function runRevoke(
+  options: RepositoryOptions & { kill?: boolean; to?: string; channel?: string[] },
+  version?: string,
+): Promise<void> {
+  const { kill, to, channel: channels } = options;
+  const result = await withContext(options, context =>
+    revoke({ ...context, ...signers(options), version: version!, ...given({ kill, to, channels }) }),
+  );
+  const kept = {
+    removed: 'out of releases',
+    absent: 'not in releases',
+    kept: 'still in releases, for the other channels',
+  }[result.releases];
+  print(result, options, () =>
+    [
+      `${version} is withdrawn, ${kept}:`,
+      ...result.channels.map(
+        ({ channel, signed, effect }) => `  ${channel}: ${effect}${signed ? '' : ' (as before)'}`,
+      ),
+      result.changed ? 'Next: release publish.' : 'It was so already; nothing was signed.',
+    ].join('\n'),
   );
 }
 
@@ -50,4 +143,35 @@ async function runQueue(options: RepositoryOptions, queue?: string, channel?: st
       ? `Queue ${queue} follows ${channel} (queue map serial ${serial}). Next: release publish.`
       : `Queue ${queue} is set so already; nothing was signed.`,
   );
+}
+
+function facts(pointer: ChannelPointer): string[] {
+  const { current, previous, serial, rollout, min_version: least, yanked, kill } = pointer;
+  const runtimes = [...new Set(Object.values(current.runtimes).map(({ version }) => version))];
+  return [
+    `  current ${current.version} with Node ${runtimes.join(', ')}, previous ${previous?.version ?? 'none'}, serial ${serial}`,
+    `  rollout ${rollout.percent} %${rollout.sites.length ? ` at ${rollout.sites.join(' ')}` : ''}, min_version ${least ?? 'none'}`,
+    ...(pointer.not_before > 0 ? [`  not before ${new Date(pointer.not_before * 1000).toISOString()}`] : []),
+    ...(yanked.length
+      ? [`  withdrawn ${yanked.join(' ')}${kill.length ? `, killed ${kill.join(' ')}` : ''}`]
+      : []),
+  ];
+}
+
+/** Without the values that were not given. */
+const given = <T extends object>(values: T) =>
+  Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as {
+    [Name in keyof T]?: Exclude<T[Name], undefined>;
+  };
+
+function percent(value: string): number {
+  if (/^(100|[1-9]?[0-9])$/.test(value)) return Number(value);
+  throw new InvalidArgumentError('It is a whole number from 0 to 100.');
+}
+
+/** Epoch seconds. */
+function date(value: string): number {
+  const ms = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d))?$/.test(value) ? Date.parse(value) : NaN;
+  if (Number.isFinite(ms)) return Math.floor(ms / 1000);
+  throw new InvalidArgumentError('It is a date such as 2027-01-31 (UTC) or 2027-01-31T08:00Z.');
 }
