@@ -1,7 +1,7 @@
 /**
  * Order of versions, the one of pointers' `min_version` and of the newest runtime: numbers between dots and pluses from
  * the left, 0 for what is missing or no number, and what stands after a dash before what has none (a pre-release before
- * its release, as semver.org has it). The wrapper's `cmp` orders in the same way; a test compares the two.
+ * its release, as semver.org has it). The wrapper's `compare` orders in the same way; a test compares the two.
  *
  * @returns -1, 0 or 1.
  */

@@ -128,17 +128,19 @@ function ids(list, i, joined) {
 	for (i = 1; i <= count[list]; i++) joined = joined (i > 1 ? "," : "") sha256(value[list i])
 	return joined
 }
-# Numbers between dots, dashes and pluses, from the left, 0 for what is missing; as compareVersions of the client.
+# Numbers between dots and pluses, a dash before what has none; as compareVersions of the client.
 function compare(a, b, i, n, u, v) {
-	n = split(a, u, /[.+-]/)
-	i = split(b, v, /[.+-]/)
+	gsub(/-/, ".-1.", a)
+	gsub(/-/, ".-1.", b)
+	n = split(a, u, /[.+]/)
+	i = split(b, v, /[.+]/)
 	if (i > n) n = i
-	for (i = 1; i <= n; i++) {
-		sub(/[^0-9].*/, "", u[i])
-		sub(/[^0-9].*/, "", v[i])
-		if (u[i] + 0 != v[i] + 0) return u[i] + 0 < v[i] + 0 ? -1 : 1
-	}
+	for (i = 1; i <= n; i++) if (leading(u[i]) != leading(v[i])) return leading(u[i]) < leading(v[i]) ? -1 : 1
 	return 0
+}
+function leading(text) {
+	if (text != "-1") sub(/[^0-9].*/, "", text)
+	return text + 0
 }
 
 # role_type role_version role_expires signatures ("keyid:octal …")

@@ -32,9 +32,7 @@ pilot $build_path $build_sha256 $build_version $target_length
 choose_build() { # current, or previous where current is not meant for this node now; of the pointer in $small
 	parse "$small" rollout -v site="$site" || malformed "$small_file"
 	[ "$pointer_channel" = "$channel" ] || refuse E_CHANNEL_MISMATCH "$small_file" "it is of channel $pointer_channel"
-	printf '%s\n%s\n%s' "$seed" "$site" "$node" >"$work/who"
-	digest "$work/who"
-	share=$((0x${digest%"${digest#???????}"} % 100))
+	share_of "$seed" "$site" "$node"
 	which=current until=0
 	[ "$takes_part" = 1 ] && [ $share -lt "$percent" ] || which=previous
 	[ "$epoch" -ge "$not_before" ] || which=previous until=$not_before
@@ -44,6 +42,11 @@ choose_build() { # current, or previous where current is not meant for this node
 	[ -z "$withdrawn" ] || refuse E_CHANNEL_YANKED "$small_file" "release $version was withdrawn"
 	[ -z "$below" ] || refuse E_CHANNEL_FLOOR "$small_file" "release $version is below $below"
 	[ -n "$runtime" ] || refuse E_ARCH_UNSUPPORTED "$small_file" "release $version has no runtime for $arch"
+}
+share_of() { # seed site node: 0 to 99 in $share, as rolloutBucket of the client
+	printf '%s\n%s\n%s' "$1" "$2" "$3" >"$work/who"
+	digest "$work/who"
+	share=$((0x${digest%"${digest#???????}"} % 100))
 }
 signed_build() { # path:sha256:version of the pointer, which must be what releases signed
 	build_path=${1%%:*} build_sha256=${1#*:}
