@@ -36,6 +36,8 @@ export interface ColumnTypes {
   textOf(maxCharacters: number): ColumnType;
   /** Text without a practical bound (4 GiB); never a key. */
   longText: ColumnType;
+  /** Bytes, up to 16 MiB a value where a server has its default settings; never a key. Read as Uint8Array. */
+  bytes: ColumnType;
   /** 32 bits, signed. */
   integer: ColumnType;
   /** Whole number up to 2^53-1 on either side of zero. */
@@ -65,6 +67,11 @@ export interface OpenOptions {
   statementMilliseconds: number;
 }
 
+/** A lock of a database that one process at a time can have. */
+export interface DatabaseLock {
+  release(): Promise<void>;
+}
+
 /** What each dialect provides; everything above is the same for all three. */
 export interface DialectSupport {
   name: DialectName;
@@ -84,6 +91,8 @@ export interface DialectSupport {
     patienceMilliseconds: number,
     work: (db: AnyKysely) => Promise<T>,
   ) => Promise<T>;
+  /** See Database.tryLock. */
+  tryLock: (options: OpenOptions, name: string) => Promise<DatabaseLock | null>;
   /** See insert-if-absent.ts. */
   insertIfAbsent: (
     db: AnyKysely,

@@ -52,6 +52,7 @@ export async function openDatabase<Schema>(
       guard.refuseInside();
       return withRetries(open.log, () => inTransaction(pool, url, trx => guard.runInside(() => work(trx))));
     },
+    tryLock: name => support.tryLock(open, name),
     ping: milliseconds => ping(pool, url, milliseconds),
     close: () => pool.destroy(),
   };

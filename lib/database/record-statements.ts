@@ -121,6 +121,7 @@ const neutralTypes: ColumnTypes = {
   text: named('text'),
   textOf: maxCharacters => named(`text ${maxCharacters}`),
   longText: named('longText'),
+  bytes: named('bytes'),
   integer: named('integer'),
   bigint: named('bigint'),
   epochMs: named('epochMs'),

@@ -15,6 +15,7 @@ interface Schema {
     document: string | null;
     long: string | null;
     flag: number | null;
+    body: Uint8Array | null;
   };
 }
 
@@ -35,6 +36,7 @@ const migrations: Migration[] = [
         .addColumn('document', types.json)
         .addColumn('long', types.longText)
         .addColumn('flag', types.bool)
+        .addColumn('body', types.bytes)
         .execute();
       await db.schema
         .createTable('word')
@@ -53,7 +55,10 @@ const nothing = {
   document: null,
   long: null,
   flag: null,
+  body: null,
 };
+/** With NUL, quotes, backslashes, invalid UTF-8; as large as anybody puts into one value. */
+const everyByte = Buffer.from(Array.from({ length: 1 << 20 }, (_, index) => (index * 7) % 256));
 const MAX = Number.MAX_SAFE_INTEGER;
 /** Alike to some collation or other; each a word of its own to us. In order of their code points. */
 const WORDS = [
@@ -90,6 +95,7 @@ forEachDatabase((_dialect, databaseTest) => {
         document: '{"a": [1]}',
         long: '',
         flag: 1,
+        body: everyByte,
       },
       {
         id: '03',
@@ -100,10 +106,13 @@ forEachDatabase((_dialect, databaseTest) => {
         document: '"\\\\ \' \u{1f600}"',
         long: 'x\u00e9'.repeat(500_000),
         flag: 0,
+        body: Buffer.alloc(0),
       },
     ];
     await database.db.insertInto('thing').values(rows).execute();
-    assert.deepEqual(await database.db.selectFrom('thing').selectAll().orderBy('id').execute(), rows);
+    const found = await database.db.selectFrom('thing').selectAll().orderBy('id').execute();
+    const plain = found.map(row => ({ ...row, body: row.body && Buffer.from(row.body) }));
+    assert.deepEqual(plain, rows);
     const { id } = await database.db
       .selectFrom('thing')
       .select('id')

@@ -11,6 +11,7 @@ export const columnTypes: ColumnTypes = {
   text: varchar(255),
   textOf: varchar,
   longText: sql`longtext ${collation}`,
+  bytes: sql`longblob`,
   integer: sql`int`,
   bigint: sql`bigint`,
   epochMs: sql`bigint`,

@@ -5,6 +5,7 @@ import { connect } from './connection.ts';
 import { classifyError } from './errors.ts';
 import { insertIfAbsent } from './insert-if-absent.ts';
 import { withMigrationLock } from './migration-lock.ts';
+import { tryLock } from './try-lock.ts';
 
 export const mariadb: DialectSupport = {
   name: 'mariadb',
@@ -14,5 +15,6 @@ export const mariadb: DialectSupport = {
   classifyError,
   ddlIsTransactional: false,
   withMigrationLock,
+  tryLock,
   insertIfAbsent,
 };

@@ -10,6 +10,7 @@ export const columnTypes: ColumnTypes = {
   text: varchar(255),
   textOf: varchar,
   longText: sql`text collate "C"`,
+  bytes: sql`bytea`,
   integer: sql`integer`,
   bigint: sql`bigint`,
   epochMs: sql`bigint`,

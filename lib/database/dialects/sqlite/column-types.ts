@@ -8,6 +8,7 @@ export const columnTypes: ColumnTypes = {
   text: sql`text`,
   textOf: () => sql`text`,
   longText: sql`text`,
+  bytes: sql`blob`,
   integer: sql`integer`,
   bigint: sql`integer`,
   epochMs: sql`integer`,

@@ -5,6 +5,7 @@ import { connect } from './connection.ts';
 import { classifyError } from './errors.ts';
 import { insertIfAbsent } from './insert-if-absent.ts';
 import { withMigrationLock } from './migration-lock.ts';
+import { tryLock } from './try-lock.ts';
 
 export const sqlite: DialectSupport = {
   name: 'sqlite',
@@ -14,5 +15,6 @@ export const sqlite: DialectSupport = {
   classifyError,
   ddlIsTransactional: true,
   withMigrationLock,
+  tryLock,
   insertIfAbsent,
 };
