@@ -7,6 +7,7 @@ import { signingError } from '../errors.ts';
 import type { KeyRing } from '../keys/signer.ts';
 import type { LogAnchor } from './event-log.ts';
 import { delegatedRoles, metadataName, places, type DelegatedRole, type Role } from './layout.ts';
+import { noRepository } from './no-repository.ts';
 import { withRepositoryLock } from './repository-lock.ts';
 import { MAX_METADATA_BYTES, parseMetadata } from './role-metadata.ts';
 import type { Storage } from './storage/storage.ts';
@@ -150,14 +151,7 @@ export async function readState(storage: Storage): Promise<RepositoryState> {
       cause: error,
     });
   }
-  if (!bytes) {
-    throw signingError({
-      code: 'E_REPOSITORY_MISSING',
-      message: 'There is no release repository here.',
-      where: storage.name,
-      fix: 'Name it with --repo, or make one with "pilotage release init".',
-    });
-  }
+  if (!bytes) throw noRepository(storage.name);
   let value: unknown;
   try {
     value = JSON.parse(bytes.toString('utf8'));

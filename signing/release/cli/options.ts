@@ -22,7 +22,8 @@ export const collect = (value: string, previous: string[] | undefined): string[]
   value,
 ];
 
-const REPO_HELP = 'the release repository';
+const REPO_HELP =
+  'the release repository: a directory, sqlite:<path> or postgres://user@host/database?passwordFile=<file>';
 
 /** A command that only looks at a repository. */
 export const reading = (parent: Command, name: string, description: string): Command =>
@@ -58,7 +59,7 @@ export async function withContext<T>(
   run: (context: ReleaseContext) => Promise<T>,
   scryptN?: number,
 ): Promise<T> {
-  const storage = await openStorage(options.repo);
+  const storage = await openStorage(options.repo, scryptN === undefined ? 'write' : 'make');
   try {
     if (scryptN === undefined) await readState(storage);
     return await run(contextOf(options, storage, scryptN));

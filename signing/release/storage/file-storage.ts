@@ -76,9 +76,11 @@ export function fileStorage(directory: string): Storage {
 async function openFile(path: string): Promise<StoredFile | null> {
   try {
     const file = await open(path);
-    const { size } = await file.stat();
+    const { size, mtimeMs, ino } = await file.stat();
     return {
       size,
+      modifiedMs: Math.floor(mtimeMs),
+      tag: `${ino.toString(16)}-${size.toString(16)}-${Math.floor(mtimeMs * 1000).toString(16)}`,
       stream: (start, end): Readable =>
         file.createReadStream({
           autoClose: false,

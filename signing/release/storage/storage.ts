@@ -4,6 +4,9 @@ import { libError } from '../../../lib/errors.ts';
 /** A file of any size, as it was when it was opened. */
 export interface StoredFile {
   size: number;
+  modifiedMs: number;
+  /** Differs whenever the bytes do, for one path; letters, digits and hyphens. */
+  tag: string;
   /** Bytes from `start` to `end`, both included; without them the whole file. Errors name the file. */
   stream(start?: number, end?: number): Readable;
   close(): Promise<void>;
@@ -37,7 +40,7 @@ export interface Storage {
   list(directory: string): Promise<string[]>;
   /** Every file below a directory, as paths, sorted. */
   listAll(directory: string): Promise<string[]>;
-  /** A local directory for work in progress, made when missing; `createFrom` is cheapest from here. */
+  /** A local directory for work in progress, made when missing; a file tree can link from there. */
   workDirectory(): Promise<string>;
   /** The one lock of the repository; null when somebody has it. It falls with the process. */
   tryLock(): Promise<StorageLock | null>;
@@ -51,12 +54,12 @@ export interface StorageLock {
 /** Refuses a path that could leave the repository; paths are made of checked names, so this is the second fence. */
 export function checkPath(path: string): string {
   const parts = path.split('/');
-  if (path.length <= 1000 && parts.every(part => part !== '' && part !== '.' && part !== '..')) return path;
+  if (path.length <= 700 && parts.every(part => part !== '' && !part.startsWith('.'))) return path;
   throw libError({
     code: 'E_FILE_UNREADABLE',
     message: 'This is not a path inside a repository.',
     where: path.slice(0, 200),
-    expected: 'a relative path without empty parts, "." and ".."',
+    expected: 'a relative path of at most 700 characters; no part is empty or starts with a dot',
     fix: 'Report this: names are checked before they get here.',
   });
 }
