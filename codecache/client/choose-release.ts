@@ -1,18 +1,11 @@
 import { createHash } from 'node:crypto';
-import type { TargetFile } from '@tufjs/models';
 import * as z from 'zod';
 import { ChannelPointer, QueueChannels } from '../../lib/protocol/release.ts';
-import type { Floors } from '../../lib/protocol/release.ts';
 import { signingError } from '../../signing/errors.ts';
 import { compareVersions } from '../../signing/release/compare-versions.ts';
-import { parseTarget } from '../../signing/release/verify-metadata.ts';
+import { parseTarget } from '../../signing/release/verify-pointer.ts';
+import type { Artefact } from '../../signing/release/verify-pointer.ts';
 import { codecacheError } from '../errors.ts';
-
-export interface Artefact {
-  path: string;
-  sha256: string;
-  version: string;
-}
 
 /** What a channel's pointer says for one architecture at one time. */
 export interface Choice {
@@ -31,37 +24,6 @@ export const BuildCustom = z.object({
 export function channelOf(map: Buffer, queue: string, where: string): string {
   const { queues, default: fallback } = parseTarget(QueueChannels, map, where);
   return Object.hasOwn(queues, queue) ? queues[queue]! : fallback;
-}
-
-/** @throws E_TUF_FORMAT, E_CHANNEL_MISMATCH (another channel's), E_CHANNEL_FLOOR (below the serial floor). */
-export function readPointer(
-  bytes: Buffer,
-  channel: string,
-  floors: Floors | null,
-  where: string,
-): ChannelPointer {
-  const pointer = parseTarget(ChannelPointer, bytes, where);
-  if (pointer.channel !== channel) {
-    throw signingError({
-      code: 'E_CHANNEL_MISMATCH',
-      message: 'The pointer belongs to another channel.',
-      where,
-      expected: channel,
-      found: pointer.channel,
-    });
-  }
-  const least = floors?.channelSerials[channel] ?? 0;
-  if (pointer.serial < least) {
-    throw signingError({
-      code: 'E_CHANNEL_FLOOR',
-      message: `The pointer of channel ${channel} is older than the server knows it.`,
-      where,
-      expected: `serial ${least} or later`,
-      found: `serial ${pointer.serial}`,
-      fix: 'Use another cache: this one withholds the newer pointer.',
-    });
-  }
-  return pointer;
 }
 
 /** Where and when a release is chosen for. */
@@ -143,25 +105,3 @@ export function chooseRelease(pointer: ChannelPointer, place: Place, where: stri
   }
   return { pointer, version: build.version, pilot: build.pilot, runtime };
 }
-
-/** Only a build that channel and `releases` both name, by the same hash, is run. @throws E_TARGET_UNKNOWN, E_CHANNEL_MISMATCH. */
-export function sameBuild(artefact: Artefact, signed: TargetFile | undefined, where: string): TargetFile {
-  if (signed === undefined) throw unknownTarget(artefact.path, where);
-  if (signed.hashes.sha256 === artefact.sha256) return signed;
-  throw signingError({
-    code: 'E_CHANNEL_MISMATCH',
-    message: `The pointer names ${artefact.path} with another hash than was signed for it.`,
-    where,
-    expected: signed.hashes.sha256 ?? 'none',
-    found: artefact.sha256,
-    rule: 'a channel names only builds that the role releases signed, by the same sha256',
-  });
-}
-
-export const unknownTarget = (path: string, where: string) =>
-  signingError({
-    code: 'E_TARGET_UNKNOWN',
-    message: `No role that may sign it signs ${path}.`,
-    where,
-    fix: 'Check that the queue follows a channel that has a release.',
-  });

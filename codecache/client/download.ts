@@ -168,7 +168,7 @@ function unreachable(url: string, reason: unknown, signal: AbortSignal | undefin
     code: 'E_CACHE_UNREACHABLE',
     message: 'The cache gave no answer to use.',
     where: url,
-    found: reason instanceof Error ? (system.code ?? reason.message) : String(reason),
+    found: reason instanceof Error ? String(system.code ?? reason.message) : String(reason),
     fix: 'Check that the cache runs and can be reached from this node; list another one.',
     cause: reason,
   });

@@ -5,14 +5,15 @@ import type { TargetFile } from '@tufjs/models';
 import type { Clock } from '../../lib/clock.ts';
 import type { Logger } from '../../lib/log.ts';
 import { signingError } from '../../signing/errors.ts';
+import type { Artefact } from '../../signing/release/verify-pointer.ts';
+import { checkTarget } from '../../signing/release/target-files.ts';
+import { hashedTargetPath } from '../../signing/release/layout.ts';
 import { BuildCustom } from './choose-release.ts';
-import type { Artefact } from './choose-release.ts';
 import { urlOf } from './download.ts';
 import type { Downloads, Source } from './download.ts';
 import { withNodeLock } from './node-lock.ts';
 import { placeDirectory } from './node-store.ts';
 import type { NodeStore } from './node-store.ts';
-import { checkTarget, hashedPath } from './refresh.ts';
 import { firstDamaged, unpack } from './unpack.ts';
 
 export interface InstallOptions {
@@ -70,7 +71,7 @@ export async function install(options: InstallOptions, builds: Build[]): Promise
 function plan({ store, source }: InstallOptions, { artefact, target }: Build): Planned {
   const work = join(store.directory, `tmp.${process.pid}.${randomBytes(6).toString('hex')}`);
   const directory = join(store.unpackedDirectory, artefact.sha256);
-  const where = urlOf(source, hashedPath(artefact.path, artefact.sha256));
+  const where = urlOf(source, `targets/${hashedTargetPath(artefact.path, artefact.sha256)}`);
   return { artefact, target, files: signedFiles(target, where), directory, work, archive: `${work}.tar.gz` };
 }
 
@@ -82,14 +83,14 @@ async function missing(planned: Planned[]): Promise<Planned[]> {
 }
 
 async function fetchArchive({ downloads, source }: InstallOptions, build: Planned): Promise<void> {
-  const path = hashedPath(build.artefact.path, build.artefact.sha256);
+  const path = `targets/${hashedTargetPath(build.artefact.path, build.artefact.sha256)}`;
   const got = await downloads.file(source, path, build.target.length, build.archive);
   checkTarget(urlOf(source, path), build.target, got.bytes, got.sha256);
 }
 
 async function unpackArchive({ source, log }: InstallOptions, build: Planned): Promise<void> {
   const { archive, work, files, artefact } = build;
-  const where = urlOf(source, hashedPath(artefact.path, artefact.sha256));
+  const where = urlOf(source, `targets/${hashedTargetPath(artefact.path, artefact.sha256)}`);
   await unpack({ archive, directory: work, files, where });
   log.info({ artefact: artefact.path, sha256: artefact.sha256, cache: source.cache }, 'unpacked');
 }
