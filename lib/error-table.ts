@@ -90,6 +90,12 @@ export const errorTable = {
     'stop: not allowed',
     'The credential or request belongs to another instance.',
   ),
+  E_RELEASE_REVOKED: row(
+    403,
+    'pass on',
+    'stop: not allowed',
+    'The release that the pilot runs was withdrawn by its managers.',
+  ),
   E_CONTAINMENT: row(
     403,
     'pass on',

@@ -101,6 +101,13 @@ export const causeTable = {
     'Nothing: the job is run again.',
     false,
   ),
+  RELEASE_REVOKED: rule(
+    'service',
+    true,
+    'The release of the pilot was revoked for good while the job ran, and the payload was ended with it.',
+    'Nothing: the job is run again, by a pilot of another release.',
+    false,
+  ),
   PILOT_ERROR: rule('service', true, 'The pilot itself failed.', 'Report it with the pilot log.'),
   KILLED: rule('user', false, 'The job was killed on request.', 'Nothing, if that was meant.'),
 } as const satisfies Record<string, CauseRule>;

@@ -182,6 +182,13 @@ export const routes = {
         pilotsLost: count,
         jobsFailedBySite: count,
       }),
+      remove: z
+        .array(z.object({ submissionId: id, release: word }))
+        .max(1000)
+        .default([])
+        .describe(
+          'Pilots of a release that was killed, to be ended at the batch system; more come with the next.',
+        ),
     }),
   }),
   createSubmissions: route({
@@ -278,6 +285,10 @@ export const routes = {
     reply: reply({
       lease: Lease.nullable(),
       drain: z.boolean().describe('True: take no more work and end.'),
+      drainBecause: word
+        .nullable()
+        .default(null)
+        .describe('Why: queue-retired, cap-lowered, release-revoked.'),
       refusals: z
         .array(z.object({ predicate: word, jobs: count }))
         .describe('Why waiting jobs of this queue did not match.'),

@@ -58,7 +58,9 @@ async function compose(
   const database = await openDatabase<ServerTables>(url, { log, maxConnections: config.databaseConnections });
   shutdown.defer('database', () => database.close());
   await prepareDatabase(database, config, log);
-  const releases = config.store ? await watchFloors(config.store, { clock, log }) : noFloors;
+  const releases = config.store
+    ? await watchFloors({ store: config.store, queues: config.queues }, { database, clock, log })
+    : noFloors;
   shutdown.defer('release floors', () => releases.close());
   const context: ServerContext = {
     database,

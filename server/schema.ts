@@ -11,6 +11,7 @@ export interface ServerTables {
   };
   service_outage: { outage_id: string; from_ms: number; to_ms: number };
   counter: { name: string; next_value: number };
+  release_state: { id: number; turn: Generated<number>; state_json: string };
   queue: {
     name: string;
     vo: string;

@@ -86,7 +86,17 @@ export const LogTail = z.object({ stdout: text(8192).default(''), stderr: text(8
 
 /** Commands that a server can give a pilot; a fixed list of verbs for that job only. */
 export const commandVerbs = ['kill', 'report-now'] as const;
-export const PilotCommand = z.object({ id, verb: z.enum(commandVerbs), reason: text(500).default('') });
+export const PilotCommand = z.object({
+  id,
+  verb: z.enum(commandVerbs),
+  reason: text(500).default(''),
+  because: word
+    .nullable()
+    .default(null)
+    .describe(
+      'release-revoked: the pilot is to leave, too. A word and not a verb, so that older pilots end all the same.',
+    ),
+});
 
 export const Lease = z.object({
   jobId: id,

@@ -2,7 +2,7 @@ import { newId } from '../../lib/ids.ts';
 import { wireError } from '../../lib/problem.ts';
 import { PROTOCOL_VERSION } from '../../lib/protocol.ts';
 import type { ParsedBody } from '../../lib/protocol.ts';
-import type { Containment, JobDefinition, Lease } from '../../lib/protocol/job.ts';
+import type { JobDefinition, Lease } from '../../lib/protocol/job.ts';
 import type { PilotCaller } from '../policy/caller.ts';
 import { countOlderPilots } from '../queries/count-older-pilots.ts';
 import { countPilots } from '../queries/count-pilots.ts';
@@ -25,14 +25,19 @@ import { requirePilotPlace } from './fencing.ts';
 import { moveJob } from './move-job.ts';
 import { once } from './once.ts';
 import { nextPandaId } from './panda-id.ts';
+import { revokedRelease } from './revoked-release.ts';
 import { storableText } from './storable-text.ts';
 
 export interface Acquired {
   lease: Lease | null;
   drain: boolean;
+  /** Why it is to end. */
+  drainBecause: DrainReason | null;
   refusals: { predicate: string; jobs: number }[];
   retrySeconds: number;
 }
+
+type DrainReason = 'queue-retired' | 'cap-lowered' | 'release-revoked';
 
 /** How often a waiting call looks for jobs that another server made available. */
 const POLL_MILLISECONDS = 220;
@@ -60,7 +65,7 @@ export async function acquireJob(
       : toMs(Math.min(body.waitSeconds, settings.limits.waitSeconds, settings.pilotLeaseSeconds / 2));
   const deadline = performance.now() + waitMs;
   let found = await claim(context, caller, key, body);
-  while (found.lease === null && !found.drain && !signal.aborted) {
+  while (found.lease === null && !found.drainBecause && !signal.aborted) {
     const leftMs = deadline - performance.now();
     if (leftMs <= 0) break;
     await wakeup.wait(found.pilot.queue, Math.min(leftMs, POLL_MILLISECONDS), signal);
@@ -69,9 +74,11 @@ export async function acquireJob(
     const [candidate] = await findCandidates(database.db, offerOf(found.pilot, body), 1);
     if (candidate !== undefined) found = await claim(context, caller, key, body);
   }
-  const { lease, drain, pilot } = found;
+  const { lease, drainBecause, pilot } = found;
+  const drain = drainBecause !== null;
   const refusals = lease === null ? await recordRefusals(context, found, body, pilot) : [];
-  return { lease, drain, refusals, retrySeconds: lease === null && !drain ? settings.retrySeconds : 0 };
+  const retrySeconds = lease === null && !drain ? settings.retrySeconds : 0;
+  return { lease, drain, drainBecause, refusals, retrySeconds };
 }
 
 /** @throws E_PILOT_TOO_OLD for a protocol that is no longer spoken. */
@@ -88,7 +95,7 @@ export function requireProtocol(protocol: number): void {
 
 interface Claimed {
   lease: Lease | null;
-  drain: boolean;
+  drainBecause: DrainReason | null;
   pilot: PilotRow;
   queue: QueueRow;
   containmentAllowed: boolean;
@@ -105,8 +112,8 @@ function claim(
     { caller: caller.name, route: 'acquire', key, request: body },
     async (trx, moment) => {
       await requirePilotPlace(context, trx, caller, moment);
-      const base = await situation(trx, caller, body.containment);
-      if (base.drain) return { ...base, lease: null };
+      const base = await situation(context, trx, caller, body);
+      if (base.drainBecause) return { ...base, lease: null };
       const unheard = await findUnheardAttempt(trx, caller.pilotId);
       if (unheard && (await extendAttemptLease(trx, unheard.attempt_id, leaseUntilMs(context, moment)))) {
         return { ...base, lease: await leaseOf(context, trx, unheard) };
@@ -121,8 +128,8 @@ function claim(
         if (!attempt) throw new Error(`attempt ${attemptId} is gone`);
         await extendAttemptLease(trx, attemptId, leaseUntilMs(context, moment));
         return {
-          ...(await situation(trx, caller, body.containment)),
-          drain: false,
+          ...(await situation(context, trx, caller, body)),
+          drainBecause: null,
           lease: await leaseOf(context, trx, attempt),
         };
       },
@@ -130,17 +137,24 @@ function claim(
   );
 }
 
-/** The pilot, its queue, and whether it is to end: no cap, or more pilots than a lowered cap and others are older. */
-async function situation(trx: Trx, caller: PilotCaller, containment: Containment) {
+/** The pilot, its queue, and whether it is to end: a revoked release, no cap, or a lowered one and others are older. */
+async function situation(
+  context: ServerContext,
+  trx: Trx,
+  caller: PilotCaller,
+  { release, containment }: ParsedBody<'acquire'>,
+) {
   const pilot = await findPilot(trx, caller.pilotId);
   const queue = pilot && (await findQueue(trx, pilot.queue));
   if (!pilot || !queue) throw new Error(`pilot ${caller.pilotId} has no queue`);
   const { working } = await countPilots(trx, queue.name, 0);
-  const drain =
-    queue.retired !== 0 ||
-    (working > queue.max_pilots && (await countOlderPilots(trx, pilot)) >= queue.max_pilots);
+  let drainBecause: DrainReason | null = null;
+  if (revokedRelease(context, pilot, release)) drainBecause = 'release-revoked';
+  else if (queue.retired !== 0) drainBecause = 'queue-retired';
+  else if (working > queue.max_pilots && (await countOlderPilots(trx, pilot)) >= queue.max_pilots)
+    drainBecause = 'cap-lowered';
   const containmentAllowed = (JSON.parse(queue.allow_containment) as string[]).includes(containment);
-  return { pilot, queue, drain, containmentAllowed };
+  return { pilot, queue, drainBecause, containmentAllowed };
 }
 
 async function claimOne(

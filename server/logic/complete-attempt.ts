@@ -4,6 +4,7 @@ import type { ParsedBody } from '../../lib/protocol.ts';
 import type { PilotCaller } from '../policy/caller.ts';
 import { countPilotJob } from '../queries/count-pilot-job.ts';
 import { endAttemptRow } from '../queries/end-attempt-row.ts';
+import { findCommand } from '../queries/find-command.ts';
 import type { Moment } from '../queries/read-moment.ts';
 import type { AttemptRow, JobRow } from '../schema.ts';
 import { canonicalSha256 } from './canonical-sha256.ts';
@@ -12,6 +13,7 @@ import { attemptOver, lockOwnAttempt, renewPilotPlace } from './fencing.ts';
 import { moveLockedJob } from './move-job.ts';
 import { once } from './once.ts';
 import { settle, settleJob } from './settle-job.ts';
+import type { Ending } from './settle-job.ts';
 import { storableText } from './storable-text.ts';
 
 type Completion = ParsedBody<'complete'>;
@@ -45,13 +47,14 @@ export async function completeAttempt(
     }
     if (attempt.result_sha256 !== null) throw attemptOver(attempt, job);
     const held = attempt.ended_ms === null ? job : await rescue(trx, attempt, job, body, moment);
-    const settlement = settle(held, body, context.settings.limits.returns);
+    const ending = await endingOf(trx, held, attemptId, body);
+    const settlement = settle(held, ending, context.settings.limits.returns);
     const moved = await settleJob(trx, held, settlement, {
       atMs: moment.atMs,
       actor: caller.name,
       reportedBy: attemptId,
     });
-    await endAttemptRow(trx, attemptId, attemptEnd(body, moment, resultSha256, moved));
+    await endAttemptRow(trx, attemptId, attemptEnd(body, ending, moment, resultSha256, moved));
     if (body.outcome !== 'returned') await countPilotJob(trx, caller.pilotId);
     requeued = moved.state === 'activated' ? moved.queue : undefined;
     return { accepted: true, jobState: moved.state as JobState };
@@ -97,12 +100,23 @@ async function rescue(
   return { ...job, ...own };
 }
 
-function attemptEnd(body: Completion, moment: Moment, resultSha256: string, job: JobRow) {
+/**
+ * How the attempt ended. A payload that was ended because its pilot's release was killed was not killed by its owner, though
+ * its pilot may know no other word for it: the command without a request to kill the job tells.
+ */
+async function endingOf(trx: Trx, job: JobRow, attemptId: string, body: Completion): Promise<Ending> {
+  if (body.cause?.code !== 'KILLED' || job.kill_requested_ms !== null) return body;
+  const command = await findCommand(trx, attemptId, 'kill');
+  if (command === undefined) return body;
+  return { outcome: 'failed', cause: { code: 'RELEASE_REVOKED', text: command.reason } };
+}
+
+function attemptEnd(body: Completion, ending: Ending, moment: Moment, resultSha256: string, job: JobRow) {
   return {
-    state: body.outcome,
+    state: ending.outcome,
     ended_ms: moment.atMs,
-    cause_code: body.cause?.code ?? null,
-    cause_text: body.cause ? storableText(body.cause.text, 2000) : null,
+    cause_code: ending.cause?.code ?? null,
+    cause_text: ending.cause ? storableText(ending.cause.text, 2000) : null,
     usage_json: JSON.stringify(body.usage),
     outputs_json: JSON.stringify(body.outputs),
     receipt_json: body.receipt ? JSON.stringify(body.receipt) : null,

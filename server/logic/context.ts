@@ -37,8 +37,8 @@ export interface ServerContext {
   issuer: CredentialIssuer;
   /** HMAC key of submission secrets, shared by the servers of the instance. */
   secretKey: Buffer;
-  /** Floors of signed metadata, and whether they are fresh. */
-  releases: Pick<FloorSource, 'current' | 'fresh'>;
+  /** What the signed code store says: floors, whether they are fresh, and what was revoked. */
+  releases: Omit<FloorSource, 'close'>;
 }
 
 export type Trx = Transaction<ServerTables>;

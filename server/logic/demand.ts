@@ -1,6 +1,8 @@
 import { causeCodes, causeTable } from '../../lib/job-causes.ts';
 import type { ReplyBody } from '../../lib/protocol.ts';
+import type { ReleaseRef } from '../../lib/protocol/release.ts';
 import type { UserCaller } from '../policy/caller.ts';
+import { listPilotsOfReleases } from '../queries/list-pilots-of-releases.ts';
 import { readDemand } from '../queries/read-demand.ts';
 import { inTransaction, toMs } from './context.ts';
 import type { ServerContext } from './context.ts';
@@ -11,8 +13,11 @@ const siteCauses = causeCodes.filter(
   code => causeTable[code].owner === 'site' && causeTable[code].countsAsTry,
 );
 
+const REMOVED_AT_ONCE = 1000;
+
 /**
- * How many pilots a queue can use now, and how its last pilots fared. The numbers are of one moment.
+ * How many pilots a queue can use now, how its last pilots fared, and which ones are to be removed because their release was
+ * killed. The numbers are of one moment.
  *
  * @throws E_NOT_FOUND, E_NOT_ALLOWED.
  */
@@ -24,6 +29,16 @@ export function demand(
   const windowSeconds = context.settings.demandWindowSeconds;
   return inTransaction(context, async (trx, { atMs }) => {
     const queue = await requireQueueFor(trx, caller, 'demand', name);
+    const versions = context.releases.killed();
+    const removable =
+      versions.length === 0
+        ? []
+        : await listPilotsOfReleases(trx, {
+            queue: name,
+            versions,
+            sinceMs: atMs - toMs(windowSeconds),
+            limit: REMOVED_AT_ONCE,
+          });
     const row = await readDemand(trx, name, siteCauses, atMs, atMs - toMs(windowSeconds));
     return {
       queue: name,
@@ -40,6 +55,10 @@ export function demand(
         pilotsLost: row.pilots_lost,
         jobsFailedBySite: row.jobs_failed_by_site,
       },
+      remove: removable.map(({ submission_id, release_json }) => ({
+        submissionId: submission_id,
+        release: (JSON.parse(release_json ?? '{}') as ReleaseRef).version,
+      })),
     };
   });
 }

@@ -20,6 +20,7 @@ import { toMs } from './context.ts';
 import type { ServerContext, Trx } from './context.ts';
 import { losePilots } from './lose-pilots.ts';
 import { once } from './once.ts';
+import { requireReleaseInForce } from './revoked-release.ts';
 import { storableText } from './storable-text.ts';
 import { isSecret } from './submission-secret.ts';
 
@@ -37,7 +38,8 @@ export interface Enrolled {
  * Redeems a submission's one-time secret and a certificate request for a pilot's certificate, and takes a place under the
  * queue's cap: here, and only here, pilots are counted. Repeated with the same key it gives the same certificate.
  *
- * @throws E_INSTANCE, E_PILOT_TOO_OLD, E_SECRET_INVALID, E_SECRET_USED, E_SUBMISSION_GONE, E_PILOT_CAP, E_BAD_REQUEST.
+ * @throws E_INSTANCE, E_PILOT_TOO_OLD, E_SECRET_INVALID, E_SECRET_USED, E_RELEASE_REVOKED, E_SUBMISSION_GONE, E_PILOT_CAP,
+ *   E_BAD_REQUEST.
  */
 export async function enrolPilot(
   context: ServerContext,
@@ -69,6 +71,7 @@ export async function enrolPilot(
     const queue = await lockQueue(trx, seen.queue);
     const submission = await findSubmission(trx, body.submissionId);
     if (!queue || !submission) throw new Error(`submission ${body.submissionId} has no queue`);
+    requireReleaseInForce(context, queue.name, body.release);
     const again = await enrolledBefore(context, trx, submission, keySha256, moment);
     if (again) return again;
     requireOpen(submission, queue, moment);

@@ -1,13 +1,20 @@
+import { newId } from '../../lib/ids.ts';
 import type { ParsedBody } from '../../lib/protocol.ts';
 import type { PilotCommand } from '../../lib/protocol/job.ts';
 import type { PilotCaller } from '../policy/caller.ts';
 import { acknowledgeCommands } from '../queries/acknowledge-commands.ts';
+import { findCommand } from '../queries/find-command.ts';
+import { findPilot } from '../queries/find-pilot.ts';
+import { insertCommand } from '../queries/insert-command.ts';
 import { listPendingCommands } from '../queries/list-pending-commands.ts';
+import type { Moment } from '../queries/read-moment.ts';
 import { renewAttempt } from '../queries/renew-attempt.ts';
+import type { AttemptRow } from '../schema.ts';
 import { inTransaction, toMs } from './context.ts';
-import type { ServerContext } from './context.ts';
+import type { ServerContext, Trx } from './context.ts';
 import { attemptOver, lockOwnAttempt, requirePilotPlace } from './fencing.ts';
 import { moveLockedJob } from './move-job.ts';
+import { revokedRelease } from './revoked-release.ts';
 import { storableText } from './storable-text.ts';
 
 /**
@@ -40,6 +47,7 @@ export function heartbeat(
       }),
     });
     await acknowledgeCommands(trx, attemptId, body.acknowledged, moment.atMs);
+    const killed = await endKilledRelease(context, trx, caller, attempt, moment);
     const commands = await listPendingCommands(trx, attemptId);
     return {
       leaseSeconds,
@@ -47,7 +55,34 @@ export function heartbeat(
         id: command_id,
         verb: verb as PilotCommand['verb'],
         reason,
+        because: killed && verb === 'kill' ? 'release-revoked' : null,
       })),
     };
   });
+}
+
+/** A release that was killed ends with its payload: the command is given once, however often the pilot reports. */
+async function endKilledRelease(
+  context: ServerContext,
+  trx: Trx,
+  caller: PilotCaller,
+  attempt: AttemptRow,
+  moment: Moment,
+): Promise<boolean> {
+  if (context.releases.killed().length === 0) return false;
+  const pilot = await findPilot(trx, caller.pilotId);
+  const revoked = pilot && revokedRelease(context, pilot);
+  if (revoked?.verdict !== 'killed') return false;
+  if ((await findCommand(trx, attempt.attempt_id, 'kill')) === undefined) {
+    await insertCommand(trx, {
+      command_id: newId(),
+      attempt_id: attempt.attempt_id,
+      job_id: attempt.job_id,
+      verb: 'kill',
+      reason: `the release ${revoked.version} was revoked`,
+      created_ms: moment.atMs,
+      acknowledged_ms: null,
+    });
+  }
+  return true;
 }

@@ -1,5 +1,6 @@
 import type { Migration } from '../../lib/database/migration.ts';
 import { firstSchema } from './0001-first-schema.ts';
+import { releaseState } from './0002-release-state.ts';
 
 /** The server's schema, step by step; append only. */
-export const serverMigrations: readonly Migration[] = [firstSchema];
+export const serverMigrations: readonly Migration[] = [firstSchema, releaseState];

@@ -161,8 +161,8 @@ describe('limits and commands, end to end', () => {
     );
     const id = newId();
     site.commands.push(
-      { id, verb: 'report-now', reason: '' },
-      { id: newId(), verb: 'kill', reason: 'by its owner' },
+      { id, verb: 'report-now', reason: '', because: null },
+      { id: newId(), verb: 'kill', reason: 'by its owner', because: null },
     );
     assert.equal(await pilot.ended, 0);
     assert.ok(!isAlive(pid));

@@ -259,6 +259,7 @@ export class TestSite {
     return {
       lease: this.drain ? null : (this.waiting.shift() ?? null),
       drain: this.drain,
+      drainBecause: null,
       refusals: [],
       retrySeconds: 0.05,
     };

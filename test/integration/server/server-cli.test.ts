@@ -110,7 +110,10 @@ describe('pilotage server and pilotage db', () => {
     assert.match((await pilotage('server', 'init', '--dir', directory)).stderr, /^E_FILE_EXISTS/);
     const url = `sqlite:${join(directory, 'x.sqlite')}`;
     const plan = await pilotage('db', 'plan', '--database', url, '--json');
-    assert.deepEqual((JSON.parse(plan.stdout) as { missing: string[] }).missing, ['0001-first-schema']);
+    assert.deepEqual((JSON.parse(plan.stdout) as { missing: string[] }).missing, [
+      '0001-first-schema',
+      '0002-release-state',
+    ]);
     const applied = await pilotage('db', 'migrate', '--database', url);
     assert.match(applied.stdout, /applied: 0001-first-schema/);
     assert.match((await pilotage('db', 'migrate', '--database', url)).stdout, /Nothing to do/);

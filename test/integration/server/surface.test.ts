@@ -188,12 +188,13 @@ describe('the surface of the server', () => {
     await writeFile(join(repository.publicDirectory, 'metadata', 'timestamp.json'), '{}');
     const later = (await client.call('floors')).floors;
     assert.ok(later && later.timestamp > floors.timestamp);
-    const blind = await site.startAnother({ store: { ...store, directory: site.directory } });
     const pilot = await newPilot(site);
-    await assert.rejects(
-      site.client(pilot.identity, blind.url).call('acquire', { body: acquireRequest(), patienceSeconds: 0 }),
-      { code: 'E_NOT_READY', rule: 'fresh-metadata-before-jobs' },
-    );
     assert.equal((await pilot.client.call('acquire', { body: acquireRequest() })).lease, null);
+    const blind = await startTlsSite(t, { store: { ...store, directory: site.directory } });
+    const stuck = await newPilot(blind);
+    await assert.rejects(stuck.client.call('acquire', { body: acquireRequest(), patienceSeconds: 0 }), {
+      code: 'E_NOT_READY',
+      rule: 'fresh-metadata-before-jobs',
+    });
   });
 });

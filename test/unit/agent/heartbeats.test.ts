@@ -43,7 +43,7 @@ async function until(probe: () => boolean): Promise<void> {
 }
 
 test('a command that comes again and again is obeyed once, and acknowledged until it is heard', async () => {
-  const command: PilotCommand = { id: newId(), verb: 'kill', reason: 'once' };
+  const command: PilotCommand = { id: newId(), verb: 'kill', reason: 'once', because: null };
   let deaf = true;
   const { heartbeats, bodies, commands } = beat(body => {
     if (body.acknowledged?.length && !deaf) return [];

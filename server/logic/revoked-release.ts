@@ -1,0 +1,44 @@
+import { wireError } from '../../lib/problem.ts';
+import type { ReleaseRef } from '../../lib/protocol/release.ts';
+import type { PilotRow } from '../schema.ts';
+import type { ServerContext } from './context.ts';
+import type { Verdict } from './release-state.ts';
+
+/** A release that a pilot runs and that its managers took back. */
+export interface Revoked {
+  version: string;
+  verdict: Exclude<Verdict, 'good'>;
+}
+
+/**
+ * Whether a pilot runs a revoked release: by what it enrolled with, and by what it says now; the worse of both counts.
+ *
+ * @param named what the call at hand says, if it says something.
+ */
+export function revokedRelease(
+  { releases }: Pick<ServerContext, 'releases'>,
+  pilot: Pick<PilotRow, 'queue' | 'release_json'>,
+  named: ReleaseRef | null = null,
+): Revoked | undefined {
+  const enrolled = pilot.release_json === null ? null : (JSON.parse(pilot.release_json) as ReleaseRef);
+  const seen = [enrolled, named]
+    .filter(release => release !== null)
+    .map(({ version }) => ({ version, verdict: releases.judge(version, pilot.queue) }));
+  const revoked = seen.filter((one): one is Revoked => one.verdict !== 'good');
+  return revoked.find(({ verdict }) => verdict === 'killed') ?? revoked[0];
+}
+
+/** @throws E_RELEASE_REVOKED */
+export function requireReleaseInForce(
+  context: Pick<ServerContext, 'releases'>,
+  queue: string,
+  release: ReleaseRef | null,
+): void {
+  if (release === null || context.releases.judge(release.version, queue) === 'good') return;
+  throw wireError('E_RELEASE_REVOKED', `The release ${release.version} was withdrawn by its managers.`, {
+    where: 'body.release',
+    rule: 'revoked-releases-get-no-jobs',
+    found: `version ${release.version}, serial ${release.channelSerial ?? 'none'} of channel ${release.channel ?? 'none'}`,
+    fix: 'End; if the caches of this site still give this release, they are behind the code store.',
+  });
+}
