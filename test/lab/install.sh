@@ -24,6 +24,11 @@ setpriv util-linux
 tar tar
 gzip gzip
 git git
+busybox busybox
+dash dash
+gawk gawk
+mawk mawk
+wget wget
 softhsm2-util softhsm2
 pkcs11-tool opensc
 LIST
@@ -37,6 +42,7 @@ describe() {
   curl) echo "curl: the bootstrap's downloads" ;;
   softhsm2) echo "SoftHSM: a PKCS#11 token in software, for keys that never leave it" ;;
   opensc) echo "OpenSC (pkcs11-tool): signs with a token" ;;
+  busybox | dash | gawk | mawk | wget) echo "$1: what the bootstrap finds on one worker node or another" ;;
   openssl) echo "openssl: the bootstrap's signature checks" ;;
   *) echo "$1" ;;
   esac

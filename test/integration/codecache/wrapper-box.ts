@@ -36,6 +36,8 @@ export async function startWrapper(options: {
   floors?: Floors | null;
   shell?: string;
   environment?: Record<string, string>;
+  /** In a process group of its own, so that it can be killed with all it started. */
+  detached?: boolean;
 }): Promise<WrapperBox> {
   const { directory } = options;
   await mkdir(directory, { recursive: true });
@@ -56,6 +58,7 @@ export async function startWrapper(options: {
   await writeFile(join(directory, 'wrapper.sh'), renderWrapper({ rootJson: options.rootJson }));
   const child = spawn(options.shell ?? 'dash', ['wrapper.sh'], {
     cwd: directory,
+    detached: options.detached ?? false,
     env: {
       PATH: process.env.PATH,
       PILOTAGE_STORE: options.store,
