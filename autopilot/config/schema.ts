@@ -42,6 +42,9 @@ export const AutopilotConfig = z.strictObject({
   backoffSeconds: seconds.min(0.1).default(30).describe('First wait after failures in a row; it doubles.'),
   maxBackoffSeconds: seconds.min(0.1).default(3600).describe('Longest wait after failures in a row.'),
   drainSeconds: seconds.default(60).describe('With --drain: for how long pilots may take to end.'),
+  removeGraceSeconds: seconds
+    .default(120)
+    .describe('For how long a pilot of a killed release may take to end when asked; then it is killed.'),
   agent: z
     .record(z.string(), z.json())
     .default({})

@@ -13,6 +13,7 @@ export const checkpoints = [
   'pilots-reconciled',
   'log-kept',
   'withdrawn-at-server',
+  'removal-written',
   'planned',
   'batch-recorded',
   'submissions-created',

@@ -1,8 +1,9 @@
 import { PilotageError } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
+import type { ReplyBody } from '../../lib/protocol.ts';
 import { describePlan, plan } from '../plan.ts';
 import type { Plan } from '../plan.ts';
-import type { DemandSeen, EngineSeen, PlanSnapshot } from '../plan/step.ts';
+import type { EngineSeen, PlanSnapshot } from '../plan/step.ts';
 import type { EngineSnapshot } from '../engines/engine.ts';
 import { countOwn } from '../ledger/count-own.ts';
 import { openBatches } from '../ledger/open-batches.ts';
@@ -15,6 +16,7 @@ import type { CycleContext } from './context.ts';
 import { withDeadline } from './deadline.ts';
 import { keepLogs } from './keep-logs.ts';
 import { reconcilePilots } from './reconcile-pilots.ts';
+import { removeRevoked } from './remove-revoked.ts';
 import { settleBatches } from './settle-batches.ts';
 import { sweep } from './sweep.ts';
 
@@ -52,7 +54,7 @@ class Problems {
   }
 }
 
-/** One cycle: settle what is half way, observe, reconcile, ask for demand, plan, submit, tidy. */
+/** One cycle: settle what is half way, observe, reconcile, ask for demand, remove what was revoked, plan, submit, tidy. */
 export async function runCycle(context: CycleContext): Promise<CycleReport> {
   const problems = new Problems(context);
   const settled = await settleBatches(context);
@@ -70,6 +72,9 @@ export async function runCycle(context: CycleContext): Promise<CycleReport> {
   }
   await keepLogs(context);
   const demand = await observeDemand(context, problems);
+  if (demand !== null && looked !== null) {
+    await problems.attempt('removal', () => removeRevoked(context, looked.snapshot, demand.seen.remove));
+  }
   const snapshot: PlanSnapshot = {
     demand: demand === null ? null : { ...demand.seen, ageSeconds: ageSeconds(context, demand.atMonotonic) },
     engine: looked === null ? null : engineSeen(context, looked),
@@ -119,7 +124,7 @@ async function observeEngine(context: CycleContext, problems: Problems): Promise
 async function observeDemand(
   context: CycleContext,
   problems: Problems,
-): Promise<{ seen: Omit<DemandSeen, 'ageSeconds'>; atMonotonic: number } | null> {
+): Promise<{ seen: ReplyBody<'demand'>; atMonotonic: number } | null> {
   const atMonotonic = context.clock.monotonic();
   const seen = await problems.attempt('demand', () =>
     withDeadline(context, 'demand of the server', signal => context.server.demand(signal)),

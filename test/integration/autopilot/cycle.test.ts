@@ -18,11 +18,15 @@ import { waitUntil } from '../../unit/autopilot/wait-until.ts';
 import { CrashSite } from './crash-site.ts';
 
 /** One cycle of a freshly started autopilot. */
-async function cycle(site: CrashSite, config: Record<string, unknown> = {}): Promise<CycleReport> {
+async function cycle(
+  site: CrashSite,
+  config: Record<string, unknown> = {},
+  wrapper = site.wrapper(),
+): Promise<CycleReport> {
   let report: CycleReport | undefined;
   await runAutopilot({
     config: AutopilotConfig.parse(site.config(config)),
-    wrapper: site.wrapper(),
+    wrapper,
     log: silentLog,
     signal: new AbortController().signal,
     env: process.env,
@@ -39,6 +43,21 @@ async function counts(site: CrashSite): Promise<Record<string, number>> {
   const ledger = await openExistingLedger(site.state);
   try {
     return ledger === null ? {} : countStates(ledger.db);
+  } finally {
+    ledger?.close();
+  }
+}
+
+/** Entries about removals in the ledger: how often, and why. */
+async function removals(site: CrashSite): Promise<[number, string][]> {
+  const ledger = await openExistingLedger(site.state);
+  try {
+    const rows = ledger!.db
+      .prepare(
+        "select count(*) as n, note from pilot_event where to_state = 'removing' group by note order by note",
+      )
+      .all() as { n: number; note: string }[];
+    return rows.map(({ n, note }) => [n, note]);
   } finally {
     ledger?.close();
   }
@@ -218,6 +237,32 @@ describe('cycles', { concurrency: 2 }, () => {
       );
       await cycle(site, { keep: { sandboxSeconds: 0 } });
       assert.deepEqual(await readdir(spool), ['starter.sh']);
+    }));
+
+  test('pilots of a killed release are asked once to end, with the reason in the ledger, and ended if they do not', () =>
+    withSite(async site => {
+      site.server.activated = 3;
+      const stubborn = `mkdir '${site.pilots}/stubborn' 2>/dev/null && trap '' TERM\n${site.wrapper()}`;
+      await cycle(site, {}, stubborn);
+      await waitUntil(() => site.server.countIn('enrolled') === 3);
+      site.server.activated = 0;
+      const ids = [...site.server.submissions.map(({ id }) => id), newId()];
+      site.server.remove = ids.map(submissionId => ({ submissionId, release: '1.0.0' }));
+      const patient = { removeGraceSeconds: 1000 };
+      await waitUntil(async () => {
+        await cycle(site, patient);
+        return (await counts(site)).cancelled === 2;
+      });
+      await cycle(site, patient);
+      assert.deepEqual(await counts(site), { cancelled: 2, running: 1 });
+      assert.deepEqual(await removals(site), [[3, 'its release 1.0.0 was revoked']]);
+      await waitUntil(async () => {
+        await cycle(site, { removeGraceSeconds: 0 });
+        return (await counts(site)).cancelled === 3;
+      });
+      const [asked, forced] = await removals(site);
+      assert.deepEqual(asked, [3, 'its release 1.0.0 was revoked']);
+      assert.match(forced![1], /did not end when asked/);
     }));
 
   test('failed pilots in a row make the next cycles wait', () =>

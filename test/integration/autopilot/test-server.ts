@@ -26,6 +26,8 @@ export class TestServer {
   /** Whether enrolled pilots are free for jobs. */
   idle = false;
   mostAtOnce = 0;
+  /** Submissions to be removed, as demand lists them. */
+  remove: { submissionId: string; release: string }[] = [];
   readonly submissions: Submission[] = [];
   readonly calls: string[] = [];
   readonly #answers = new Map<string, unknown>();
@@ -118,6 +120,7 @@ export class TestServer {
       pilotsIdle: this.idle ? enrolled : 0,
       pilotsBusy: this.idle ? 0 : enrolled,
       recent: { windowSeconds: 600, pilotsEnded: 0, pilotsEmpty: 0, pilotsLost: 0, jobsFailedBySite: 0 },
+      remove: this.remove,
     };
   }
 
