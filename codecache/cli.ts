@@ -6,8 +6,8 @@ import { Shutdown } from '../lib/shutdown.ts';
 import { readFileBounded } from '../lib/files.ts';
 import { fetchRelease } from './client/fetch-release.ts';
 import type { FetchedRelease } from './client/fetch-release.ts';
-import { CacheServeConfig, StoreServeConfig } from './config/schema.ts';
-import { serveStore } from './origin/serve-store.ts';
+import { CacheServeConfig } from './config/schema.ts';
+import { registerStore } from './origin/commands.ts';
 import type { CacheStats } from './proxy/counters.ts';
 import { readCacheStats } from './proxy/read-stats.ts';
 import { serveCache } from './proxy/serve-cache.ts';
@@ -25,17 +25,7 @@ const collect = (value: string, previous: string[] | undefined): string[] => [..
 
 /** Mounts `pilotage store` and `pilotage cache`. */
 export function register(program: Command): void {
-  const store = program.command('store').description('The origin of the signed code store.');
-  store
-    .command('serve')
-    .description('Serve a published release repository over HTTP, read-only, with explicit cache rules.')
-    .option('--dir <directory>', 'public half of a release repository: R/public')
-    .option(
-      '--listen <host:port>',
-      'address to listen on; port 0 takes any free port (default 127.0.0.1:8090)',
-    )
-    .option('--config <file>', 'YAML or JSON file with the settings of codecache/config/schema.ts')
-    .action(action(runStore));
+  registerStore(program);
   const cache = program.command('cache').description('Caches between the code store and worker nodes.');
   cache
     .command('serve')
@@ -67,26 +57,6 @@ export function register(program: Command): void {
         print(await readCacheStats(options.url), options, describeStats),
       ),
     );
-}
-
-async function runStore(options: ServeOptions): Promise<void> {
-  const { value: config } = await loadConfig({
-    schema: StoreServeConfig,
-    file: options.config,
-    envPrefix: 'PILOTAGE_STORE_SERVE_',
-    flags: { dir: options.dir, listen: options.listen },
-  });
-  const log = createLog('store');
-  const shutdown = new Shutdown({ log }).listen();
-  const { idleSeconds, headerSeconds, maxConnections } = config;
-  const server = await serveStore({
-    directory: config.dir,
-    listen: config.listen,
-    log,
-    limits: { idleSeconds, headerSeconds, maxConnections },
-  });
-  shutdown.defer('store server', () => server.close());
-  ready('store', server.url);
 }
 
 async function runCache(options: ServeOptions): Promise<void> {

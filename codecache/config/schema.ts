@@ -8,9 +8,17 @@ const httpUrl = z.url({ protocol: /^https?$/, error: 'an http: or https: URL is 
 /** Settings of `pilotage store serve`; environment PILOTAGE_STORE_SERVE_…. */
 export const StoreServeConfig = z.strictObject({
   dir: z
-    .string('name the public directory of a release repository with --dir')
+    .string()
     .min(1)
-    .describe('Public half of a release repository: R/public, with metadata/ and targets/.'),
+    .optional()
+    .describe('Public part of a release repository: R/public, or an export, with metadata/ and targets/.'),
+  repo: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'In the place of `dir`: a release repository itself, its directory or the address of its database.',
+    ),
   listen: listen.default('127.0.0.1:8090').describe('HOST:PORT; port 0 takes any free port.'),
   idleSeconds: seconds(3600).default(60).describe('A connection without a byte for this long is closed.'),
   headerSeconds: seconds(300).default(10).describe('A request header must be complete within this.'),
@@ -20,6 +28,17 @@ export const StoreServeConfig = z.strictObject({
     .max(1_000_000)
     .default(8192)
     .describe('More connections than this are refused.'),
+  accessLog: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'File for one JSON line per answer, opened again on SIGHUP; "-" for the log of the program. None without it.',
+    ),
+  history: z
+    .boolean()
+    .default(true)
+    .describe('Whether /history shows what was published, by whom, and what changed.'),
 });
 
 /** Settings of `pilotage cache serve`; environment PILOTAGE_CACHE_SERVE_…. */

@@ -1,8 +1,12 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { fromSystemError, libError } from '../../lib/errors.ts';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { buildVersion } from '../../lib/build-version.ts';
+import { PilotageError, fromSystemError, libError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/log.ts';
+import { observeAnswer, unreadable } from './observe-answer.ts';
+import type { Observer } from './observe-answer.ts';
 
 export interface ServerLimits {
   /** Seconds in which a client must have sent its header. */
@@ -25,24 +29,33 @@ export type Handler = (request: IncomingMessage, response: ServerResponse) => Pr
 export interface PlainServer {
   /** `http://host:port`, with the port that was given or found. */
   url: string;
+  /** Connections that are open now. */
+  connections(): number;
   /** Takes no new connections, lets answers under way finish for at most `graceMs`, then cuts them. */
   close(graceMs?: number): Promise<void>;
 }
 
-/**
- * Starts a plain HTTP server for GET and HEAD only, bounded against slow and greedy clients. Other methods, bodies,
- * CONNECT, TRACE and upgrades are refused before `handler` sees them; what `handler` throws becomes a 500.
- *
- * @throws E_PORT_IN_USE, E_ADDRESS_UNAVAILABLE, E_USAGE naming the address.
- */
-export async function startPlainServer(options: {
+interface ServerOptions {
   listen: string;
   handler: Handler;
   log: Logger;
   limits?: Partial<ServerLimits>;
-}): Promise<PlainServer> {
+  /** Told of every answer when it has ended, also of those that `handler` never saw. */
+  observe?: Observer | undefined;
+}
+
+/**
+ * Starts a plain HTTP server for GET and HEAD only, bounded against slow and greedy clients. Other methods, bodies,
+ * CONNECT, TRACE and upgrades are refused before `handler` sees them; what `handler` throws becomes a 500, or a 503
+ * where the database is away. Every answer has X-Server-Version and Cache-Control.
+ *
+ * @throws E_PORT_IN_USE, E_ADDRESS_UNAVAILABLE, E_USAGE naming the address.
+ */
+export async function startPlainServer(options: ServerOptions): Promise<PlainServer> {
   const limits = { ...defaultLimits, ...options.limits };
   const { host, port } = parseListen(options.listen);
+  const serve = (request: IncomingMessage, response: ServerResponse) =>
+    void answer(request, response, options);
   const server = createServer(
     {
       maxHeaderSize: limits.maxHeaderBytes,
@@ -52,47 +65,85 @@ export async function startPlainServer(options: {
       connectionsCheckingInterval: 1000,
       highWaterMark: 1 << 18,
       noDelay: true,
+      // Refused in answer(), with the header fields that every answer has.
+      requireHostHeader: false,
     },
-    (request, response) => void answer(request, response, options.handler, options.log),
+    serve,
   );
   server.timeout = limits.idleSeconds * 1000;
   server.maxConnections = limits.maxConnections;
   server.maxHeadersCount = 64;
-  server.on('connect', (_request, socket) => {
-    socket.on('error', () => socket.destroy());
-    socket.end(
-      'HTTP/1.1 405 Method Not Allowed\r\nAllow: GET, HEAD\r\nConnection: close\r\nContent-Length: 0\r\n\r\n',
-    );
+  server.on('checkContinue', serve);
+  server.on('checkExpectation', serve);
+  server.on('connect', (request, socket) => {
+    sendRaw(socket, '405 Method Not Allowed', 'Allow: GET, HEAD\r\n');
+    options.observe?.(unreadable(socket as Socket, 405, 'CONNECT', request.url));
   });
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error, socket, options.observe));
+  const open = countConnections(server);
   await listen(server, host, port, options.listen);
   const address = server.address() as AddressInfo;
   const shown = address.family === 'IPv6' ? `[${address.address}]` : address.address;
   return {
     url: `http://${shown}:${address.port}`,
+    connections: () => open.size,
     close: (graceMs = 5000) => closeServer(server, graceMs),
   };
 }
 
-async function answer(request: IncomingMessage, response: ServerResponse, handler: Handler, log: Logger) {
+async function answer(request: IncomingMessage, response: ServerResponse, options: ServerOptions) {
   response.on('error', () => response.destroy());
+  response.setHeader('x-server-version', buildVersion);
+  if (options.observe) observeAnswer(request, response, options.observe);
   try {
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.setHeader('allow', 'GET, HEAD');
       return sendText(request, response, 405, 'Only GET and HEAD.', 'no-store', true);
     }
-    if (
-      request.headers['transfer-encoding'] !== undefined ||
-      (request.headers['content-length'] ?? '0') !== '0'
-    ) {
+    const { headers } = request;
+    if (headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0') {
       return sendText(request, response, 400, 'A request here has no body.', 'no-store', true);
     }
-    await handler(request, response);
+    if (headers.expect !== undefined) {
+      return sendText(request, response, 417, 'Nothing can be expected here.', 'no-store', true);
+    }
+    if (headers.host === undefined && request.httpVersion === '1.1') {
+      return sendText(request, response, 400, 'A request of HTTP/1.1 names a host.', 'no-store', true);
+    }
+    await options.handler(request, response);
   } catch (error) {
     if (response.destroyed || request.destroyed) return;
-    log.error({ err: error, path: request.url }, 'request failed');
-    if (response.headersSent) response.destroy();
-    else sendText(request, response, 500, 'The request failed here; the log says why.', 'no-store');
+    options.log.error({ err: error, path: request.url }, 'request failed');
+    if (response.headersSent) return void response.destroy();
+    for (const name of ['etag', 'accept-ranges', 'content-range']) response.removeHeader(name);
+    if (!(error instanceof PilotageError) || error.code !== 'E_DATABASE_UNREACHABLE') {
+      return sendText(request, response, 500, 'The request failed here; the log says why.', 'no-store');
+    }
+    response.setHeader('retry-after', 5);
+    sendText(request, response, 503, 'The database does not answer now.', 'no-store');
   }
+}
+
+/** What cannot be read as a request never reaches {@link answer}. */
+function refuse(error: NodeJS.ErrnoException, socket: Duplex, observe: Observer | undefined): void {
+  if (!socket.writable || error.code === 'ECONNRESET') return void socket.destroy();
+  const [status, words] =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? [431, 'Request Header Fields Too Large']
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? [408, 'Request Timeout']
+        : [400, 'Bad Request'];
+  sendRaw(socket, `${status} ${words}`, '');
+  observe?.(unreadable(socket as Socket, status));
+}
+
+/** An answer on a connection that is of no more use. */
+function sendRaw(socket: Duplex, status: string, more: string): void {
+  socket.on('error', () => socket.destroy());
+  socket.end(
+    `HTTP/1.1 ${status}\r\n${more}Cache-Control: no-store\r\nX-Server-Version: ${buildVersion}\r\n` +
+      'Connection: close\r\nContent-Length: 0\r\n\r\n',
+  );
 }
 
 /** A short text answer with explicit freshness; `close` ends the connection after it. */
@@ -116,9 +167,14 @@ export function sendText(
 }
 
 /** A JSON answer that is never kept. */
-export function sendJson(request: IncomingMessage, response: ServerResponse, value: unknown): void {
+export function sendJson(
+  request: IncomingMessage,
+  response: ServerResponse,
+  value: unknown,
+  status = 200,
+): void {
   const body = Buffer.from(`${JSON.stringify(value)}\n`);
-  response.writeHead(200, {
+  response.writeHead(status, {
     'content-type': 'application/json',
     'content-length': body.length,
     'cache-control': 'no-store',
@@ -141,6 +197,15 @@ export function parseListen(text: string): { host: string; port: number } {
     });
   }
   return { host: match[1] ?? match[2]!, port };
+}
+
+function countConnections(server: Server): ReadonlySet<Socket> {
+  const open = new Set<Socket>();
+  server.on('connection', socket => {
+    open.add(socket);
+    socket.once('close', () => open.delete(socket));
+  });
+  return open;
 }
 
 function listen(server: Server, host: string, port: number, where: string): Promise<void> {

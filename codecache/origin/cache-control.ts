@@ -1,5 +1,8 @@
 import type { ObjectName } from '../http/object-name.ts';
 
+/** What a store serves: the objects of a code store, and the event log of its repository. */
+export type ServedName = ObjectName | { kind: 'log'; path: string };
+
 const IMMUTABLE = 'public, max-age=31536000, immutable, no-transform';
 
 /**
@@ -9,7 +12,7 @@ const IMMUTABLE = 'public, max-age=31536000, immutable, no-transform';
  * @param expiresMs when the timestamp's signature runs out, epoch milliseconds: no cache may serve it longer.
  */
 export function cacheControl(
-  name: ObjectName | undefined,
+  name: ServedName | undefined,
   status: number,
   nowMs: number,
   expiresMs?: number,
@@ -20,5 +23,6 @@ export function cacheControl(
     const left = Math.max(0, Math.floor(((expiresMs ?? nowMs) - nowMs) / 1000));
     return `public, max-age=${Math.min(30, left)}, stale-if-error=${left}`;
   }
+  if (name.kind === 'log') return 'public, max-age=30';
   return name.kind === 'other' ? 'public, max-age=5' : IMMUTABLE;
 }

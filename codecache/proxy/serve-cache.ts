@@ -60,7 +60,7 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
     ...(options.limits && { limits: options.limits }),
   });
   return {
-    url: server.url,
+    ...server,
     stats: () => cache.stats(),
     close: async graceMs => {
       await server.close(graceMs);

@@ -103,7 +103,7 @@ test('store, cache, fetch and stats work together from the command line', async 
 test('wrong use is answered with what, where and the fix, without a stack trace', async t => {
   const directory = await temporaryDirectory(t);
   const cases: [string[], number, RegExp][] = [
-    [['store', 'serve'], 2, /E_CONFIG_INVALID.*"dir" is needed/],
+    [['store', 'serve'], 2, /E_CONFIG_INVALID.*Nothing says what to serve/],
     [['store', 'serve', '--dir', directory], 2, /E_FILE_MISSING.*no published repository/],
     [
       ['store', 'serve', '--dir', directory, '--config', join(directory, 'none.yaml')],
