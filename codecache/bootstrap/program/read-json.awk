@@ -99,6 +99,14 @@ function assign(variable, text) {
 	if (text !~ /^[][A-Za-z0-9 ._:,;\/@+*~%\\-]*$/) bad(variable)
 	print variable "='" text "'"
 }
+# Any printable text that is the same in JSON and out of it.
+function assign_text(variable, text, i, n, part) {
+	if (text !~ /^[ -~]*$/ || text ~ /\\/) bad(variable)
+	n = split(text, part, "'")
+	text = part[1]
+	for (i = 2; i <= n; i++) text = text "'\\''" part[i]
+	print variable "='" text "'"
+}
 # Bytes in hex -> octal escapes for printf; empty for what is longer than any ECDSA P-256 signature: another scheme's.
 function octal(hex, i, escapes) {
 	if (length(hex) % 2 || hex ~ /[^0-9a-f]/) bad("signature")
@@ -234,9 +242,7 @@ function say_rollout(i) {
 	assign("pointer_serial", positive("serial"))
 	assign("not_before", number("not_before"))
 	assign("percent", number("rollout|percent"))
-	# The bytes between the quotes must be the text.
-	if (value["rollout|seed"] ~ /\\/) bad("seed")
-	assign("seed", value["rollout|seed"])
+	assign_text("seed", value["rollout|seed"])
 	assign("has_previous", "previous|" in container)
 	takes_part = !count["rollout|sites|"]
 	for (i = 1; i <= count["rollout|sites|"]; i++) if (value["rollout|sites|" i] == site) takes_part = 1
