@@ -27,7 +27,7 @@ export function registerChannelCommands(release: Command): void {
     .action(action(runPromote));
   byPeople(release, 'halt <channel>', 'Stop a rollout: all nodes start the previous release again.').action(
     action<RepositoryOptions>(async (options, channel) => {
-      const context = { ...signers(options), channel: channel! };
+      const context = { ...signers(options), channel };
       const result = await withContext(options, opened => halt({ ...opened, ...context }));
       printMoved(options, result, 'is halted already');
     }),
@@ -36,7 +36,7 @@ export function registerChannelCommands(release: Command): void {
     .option('--percent <n>', 'share of the nodes (default: as before the halt)', percent)
     .action(
       action<RepositoryOptions & { percent?: number }>(async (options, channel) => {
-        const context = { ...signers(options), channel: channel! };
+        const context = { ...signers(options), channel };
         const share = options.percent === undefined ? {} : { percent: options.percent };
         const result = await withContext(options, opened => resume({ ...opened, ...context, ...share }));
         printMoved(options, result, 'is not halted');

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { registerKeys } from '../../keys/commands.ts';
 import { registerBuildCommands } from './build-commands.ts';
 import { registerChannelCommands } from './channel-commands.ts';
+import { registerHistoryCommands } from './history-commands.ts';
 import { registerRepositoryCommands } from './repository-commands.ts';
 
 /** Mounts `pilotage release …`: what release managers do. */
@@ -15,5 +16,6 @@ export function registerRelease(program: Command): void {
   registerRepositoryCommands(release);
   registerBuildCommands(release);
   registerChannelCommands(release);
+  registerHistoryCommands(release);
   registerKeys(release);
 }
