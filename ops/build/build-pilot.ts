@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
-import { writeReproducibleTar } from './reproducible-tar.ts';
+import { writeReproducibleTar } from '../../lib/reproducible-tar.ts';
 
 export interface BuiltPilot {
   file: string;

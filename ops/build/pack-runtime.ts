@@ -4,7 +4,7 @@ import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { writeReproducibleTar } from './reproducible-tar.ts';
+import { writeReproducibleTar } from '../../lib/reproducible-tar.ts';
 
 export interface PackedRuntime {
   file: string;
