@@ -60,6 +60,12 @@ export const ReleaseConfig = z
       .enum(['stable', 'canary', 'dev'])
       .default('stable')
       .describe('Channel of queues that are not named in the queue map.'),
+    bareNodes: z
+      .boolean()
+      .default(true)
+      .describe(
+        'Nodes without Node verify too: they count ECDSA keys only, so each role must have enough of them.',
+      ),
     scryptN: z
       .int()
       .min(32_768)

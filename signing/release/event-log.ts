@@ -19,7 +19,9 @@ export const LogEntry = z.strictObject({
   sha256: hex
     .nullable()
     .describe('Of the signed file; null for timestamp, which carries the head of this log.'),
-  keys: z.array(z.strictObject({ name: z.string(), keyId: hex })).min(1),
+  keys: z
+    .array(z.strictObject({ name: z.string(), keyId: hex }))
+    .describe('Who signed; empty for a proposal that nobody signed yet.'),
   details: z.record(z.string(), z.union([z.string(), z.int(), z.null()])),
   previous: hex.describe('Sha-256 of the line before, without its newline; zeros for the first.'),
 });

@@ -6,16 +6,17 @@ import type { ReleaseConfig } from '../config/schema.ts';
 import { signingError } from '../errors.ts';
 import { modelKey, type KnownKey } from '../keys/signer.ts';
 import { stableJson } from '../stable-json.ts';
+import { authorityOf, checkAuthority } from './authority.ts';
 import { delegatedPaths, delegatedRoles, places, QUEUES_TARGET, type Role } from './layout.ts';
 import { publishLocked } from './publish.ts';
 import {
   metadataPlace,
   openRepository,
   readState,
-  versionedNames,
   type ReleaseContext,
   type RepositoryState,
 } from './repository.ts';
+import { versionedNames } from './versioned-names.ts';
 import { withRepositoryLock } from './repository-lock.ts';
 import { allKeyNames, roleKeyNames } from './role-keys.ts';
 import { expiryDate, parseMetadata, SPEC_VERSION } from './role-metadata.ts';
@@ -39,7 +40,7 @@ export interface InitResult {
  * empty, the queue map with its default channel, and publishes it. Run again after a crash it starts over; keys that
  * were made are kept.
  *
- * @throws E_REPOSITORY_EXISTS, E_THRESHOLD_NOT_MET (a key file of another key has one of the names), E_PASSPHRASE_WRONG.
+ * @throws E_REPOSITORY_EXISTS, E_KEY_SCHEME, E_THRESHOLD_NOT_MET (too many keys are public parts only), E_PASSPHRASE_WRONG.
  */
 export async function initRepository(
   context: ReleaseContext & { config: ReleaseConfig },
@@ -164,10 +165,14 @@ async function stageEverything(
     context,
     storage,
     keyNames: Object.fromEntries([...keys.values()].map(key => [key.keyId, key.name])),
+    bareNodes: config.bareNodes,
     root: { metadata: new Metadata(makeRoot(soon)) },
     targets: { metadata: new Metadata(makeTargets(soon)) },
     anchor: null,
   };
+  for (const role of [...topRoles, ...delegatedRoles]) {
+    checkAuthority(authorityOf(state, role), config.bareNodes);
+  }
   const rootBytes = await stageRole(state, { role: 'root', action: 'init' }, config.root, makeRoot);
   state.root = { metadata: parseMetadata('root', rootBytes, 'root') };
   const targetsBytes = await stageRole(

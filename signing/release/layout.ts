@@ -8,6 +8,10 @@ export type Channel = (typeof channels)[number];
 export const delegatedRoles = ['releases', ...channels, 'queues', 'trust'] as const;
 export type DelegatedRole = (typeof delegatedRoles)[number];
 
+/** Roles that people sign; the online ones are signed by publish and refresh. */
+export const peoplesRoles = ['root', 'targets', ...delegatedRoles] as const;
+export type PeoplesRole = (typeof peoplesRoles)[number];
+
 export type Role = 'root' | 'targets' | 'snapshot' | 'timestamp' | DelegatedRole;
 
 /** Target paths that a delegated role may sign. `*` does not cross a slash (TUF 1.0.31 section 4.5). */

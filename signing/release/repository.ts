@@ -1,4 +1,4 @@
-import type { Key, Metadata, Root, Snapshot, Targets, Timestamp } from '@tufjs/models';
+import type { Metadata, Root, Snapshot, Targets, Timestamp } from '@tufjs/models';
 import * as z from 'zod';
 import type { Clock } from '../../lib/clock.ts';
 import { libError } from '../../lib/errors.ts';
@@ -10,7 +10,10 @@ import { delegatedRoles, metadataName, places, type DelegatedRole, type Role } f
 import { noRepository } from './no-repository.ts';
 import { withRepositoryLock } from './repository-lock.ts';
 import { MAX_METADATA_BYTES, parseMetadata } from './role-metadata.ts';
+import { isSignedFor } from './authority.ts';
+import { finishMove } from './move-staged.ts';
 import type { Storage } from './storage/storage.ts';
+import { versionedNames } from './versioned-names.ts';
 import { verifyDelegate, type AnyMetadata } from './verify-delegate.ts';
 
 const MAX_STATE_BYTES = 1 << 20;
@@ -25,6 +28,10 @@ export interface ReleaseContext {
   actor?: string | undefined;
   /** How long to wait for another command on the same repository, default 30. */
   lockWaitSeconds?: number | undefined;
+  /** With too few keys here, a version waits for the signatures of others instead of being refused. */
+  propose?: boolean | undefined;
+  /** Called with the roles of which a version now waits. */
+  onProposed?: ((roles: readonly string[]) => void) | undefined;
   /** Called before each durable step with its name; progress, and a place for tests to fail. */
   onStep?: ((step: string) => void) | undefined;
 }
@@ -58,6 +65,10 @@ export interface Repository {
   storage: Storage;
   state: RepositoryState;
   root: RoleFile<Root>;
+  /** The root that clients have, then those staged after it; only staged ones before the first publish. */
+  roots: Metadata<Root>[];
+  /** The newest root that is public, which refresh signs for; null before the first publish. */
+  publicRoot: Metadata<Root> | null;
   targets: RoleFile;
   roles: Record<DelegatedRole, RoleFile>;
   /** Null until the first publish has ended. */
@@ -76,9 +87,10 @@ export async function withRepository<T>(
 ): Promise<T> {
   const { storage, clock, lockWaitSeconds } = context;
   await readState(storage);
-  return withRepositoryLock({ storage, clock, waitSeconds: lockWaitSeconds }, async () =>
-    run(await openRepository(context)),
-  );
+  return withRepositoryLock({ storage, clock, waitSeconds: lockWaitSeconds }, async () => {
+    await finishMove(storage);
+    return run(await openRepository(context));
+  });
 }
 
 /** Opens a repository without its lock, for reading. Errors as {@link withRepository}. */
@@ -89,9 +101,15 @@ export async function openRepository(context: ReleaseContext): Promise<Repositor
   const versions = await newestVersions(storage, published);
   const root = await readRole(storage, 'root', versions);
   verifyOwn(root.metadata, 'root', root.metadata, storage);
+  const { roots, publicRoot } = await readRoots(storage);
   if (published) {
-    verifyOwn(root.metadata, 'timestamp', published.timestamp, storage);
-    verifyOwn(root.metadata, 'snapshot', published.snapshot, storage);
+    // A publish that was cut short between a new root and its timestamp left the timestamp of the root before.
+    const inForce = [publicRoot, roots[0]].find(
+      known => known && isSignedFor(known, 'timestamp', published.timestamp),
+    );
+    const judge = inForce ?? publicRoot ?? root.metadata;
+    verifyOwn(judge, 'timestamp', published.timestamp, storage);
+    verifyOwn(judge, 'snapshot', published.snapshot, storage);
   }
   const targets = await readRole(storage, 'targets', versions);
   verifyOwn(root.metadata, 'targets', targets.metadata, storage);
@@ -106,34 +124,12 @@ export async function openRepository(context: ReleaseContext): Promise<Repositor
     storage,
     state,
     root,
+    roots,
+    publicRoot,
     targets,
     roles: roles as Record<DelegatedRole, RoleFile>,
     published,
     anchor: published ? anchorOf(published.timestamp) : null,
-  };
-}
-
-/** Keys and threshold of a role, as its delegator says. */
-export function authorityOf(
-  repository: { root: { metadata: Metadata<Root> }; targets: { metadata: Metadata<Targets> } },
-  role: Role,
-): { keyIds: string[]; threshold: number; keys: Record<string, Key> } {
-  const root = repository.root.metadata.signed;
-  const delegations = repository.targets.metadata.signed.delegations;
-  const delegated = (delegatedRoles as readonly string[]).includes(role);
-  const found = delegated ? delegations?.roles?.[role] : root.roles[role];
-  if (!found) {
-    throw signingError({
-      code: 'E_REPOSITORY_UNREADABLE',
-      message: `The repository knows no role "${role}".`,
-      where: delegated ? 'targets metadata' : 'root metadata',
-      fix: 'Make the repository again with this version of the program.',
-    });
-  }
-  return {
-    keyIds: found.keyIDs,
-    threshold: found.threshold,
-    keys: (delegated ? delegations?.keys : root.keys) ?? {},
   };
 }
 
@@ -207,6 +203,22 @@ export async function readMetadata(storage: Storage, path: string): Promise<Buff
 export const metadataPlace = (role: string, version: number): string =>
   `${places.metadata}/${metadataName(role, version)}`;
 
+async function readRoots(storage: Storage): Promise<Pick<Repository, 'roots' | 'publicRoot'>> {
+  const versionsIn = async (place: string) =>
+    (await versionedNames(storage, place))
+      .filter(({ role }) => role === 'root')
+      .map(({ version }) => version);
+  const staged = (await versionsIn(places.staged)).sort((a, b) => a - b);
+  const newest = Math.max(0, ...(await versionsIn(places.metadata)));
+  const read = async (path: string) =>
+    parseMetadata('root', await readMetadata(storage, path), storage.where(path));
+  const publicRoot = newest > 0 ? await read(metadataPlace('root', newest)) : null;
+  const base = Math.min(newest, (staged[0] ?? Infinity) - 1);
+  const roots = base > 0 ? [await read(metadataPlace('root', base))] : [];
+  for (const version of staged) roots.push(await read(`${places.staged}/${metadataName('root', version)}`));
+  return { roots, publicRoot };
+}
+
 type Versions = Map<string, { version: number; staged: boolean }>;
 
 async function newestVersions(storage: Storage, published: Published | null): Promise<Versions> {
@@ -222,17 +234,6 @@ async function newestVersions(storage: Storage, published: Published | null): Pr
   }
   for (const { role, version } of await versionedNames(storage, places.staged)) offer(role, version, true);
   return newest;
-}
-
-/** `N.<role>.json` names in a directory; nothing when there is none. */
-export async function versionedNames(
-  storage: Storage,
-  directory: string,
-): Promise<{ name: string; path: string; role: string; version: number }[]> {
-  return (await storage.list(directory)).flatMap(name => {
-    const match = /^([1-9][0-9]{0,8})\.([a-z][a-z0-9-]*)\.json$/.exec(name);
-    return match ? [{ name, path: `${directory}/${name}`, role: match[2]!, version: Number(match[1]) }] : [];
-  });
 }
 
 async function readRole(storage: Storage, role: 'root', versions: Versions): Promise<RoleFile<Root>>;

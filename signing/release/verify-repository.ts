@@ -3,13 +3,8 @@ import { signingError } from '../errors.ts';
 import { readEventLog, type LogEntry } from './event-log.ts';
 import { places } from './layout.ts';
 import { readReleaseMetadata, storageReader } from './read-public.ts';
-import {
-  readMetadata,
-  versionedNames,
-  withRepository,
-  type ReleaseContext,
-  type Repository,
-} from './repository.ts';
+import { readMetadata, withRepository, type ReleaseContext, type Repository } from './repository.ts';
+import { versionedNames } from './versioned-names.ts';
 import { sha256Of } from './role-metadata.ts';
 import { verifyTarget } from './target-files.ts';
 import { verifyMetadata } from './verify-metadata.ts';
