@@ -15,8 +15,7 @@ export const exitCodes = {
 /** Codes of our own, by what they say; everything that is not listed here is about the call or its surroundings. */
 const REFUSED =
   /^E_(TUF|TARGET|CHANNEL|CLOCK|CHAIN|THRESHOLD|LOG_TAMPERED|UPSTREAM_FORGED|ARCHIVE_UNSAFE|SIGNER_WRONG)/;
-const UNREACHABLE =
-  /^E_(UNREACHABLE|CACHE_UNREACHABLE|UPSTREAM_|TIMEOUT|DATABASE_UNREACHABLE|CACHE_UNREACHABLE|UPSTREAM_FAILED|UPSTREAM_TIMEOUT)/;
+const UNREACHABLE = /^E_(UNREACHABLE|CACHE_|UPSTREAM_|TIMEOUT|DATABASE_UNREACHABLE)/;
 const FAILED = /^E_(INTERNAL|DISK_FULL|PROTOCOL|PROGRAM|DEMO|SIGNER_FAILED)/;
 
 /**
@@ -46,8 +45,10 @@ export function print<T>(value: T, options: { json?: boolean }, human: (value: T
 export function reportError(thrown: unknown, json = false): void {
   const error = stoppedOnRequest(thrown) ?? thrown;
   if (json && error instanceof PilotageError) {
-    const { code, message, where, expected, found, rule, fix } = error;
-    process.stderr.write(JSON.stringify({ code, message, where, expected, found, rule, fix }) + '\n');
+    const { code, message, where, expected, found, rule, fix, refusals } = error;
+    process.stderr.write(
+      JSON.stringify({ code, message, where, expected, found, rule, fix, refusals }) + '\n',
+    );
   } else {
     process.stderr.write(formatError(error) + '\n');
   }

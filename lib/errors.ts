@@ -1,3 +1,11 @@
+/** One source that was refused on the way to something: a cache that gave bytes other than were signed. */
+export interface Refusal {
+  cache: string;
+  code: string;
+  /** The file, as a URL. */
+  where: string;
+}
+
 /** What a person needs to act on an error; every field is one plain sentence or value. */
 export interface ErrorParts<Code extends string = string> {
   /** Stable identifier, `E_…`; listed in docs/reference/errors.md. */
@@ -15,6 +23,8 @@ export interface ErrorParts<Code extends string = string> {
   cause?: unknown;
   /** Seconds after which trying again is useful (429, 503). */
   retryAfterSeconds?: number;
+  /** Every source that was refused before all failed. */
+  refusals?: readonly Refusal[];
 }
 
 /** Base of every error that Pilotage throws on purpose. Anything else that reaches a user is a defect. */
@@ -26,6 +36,7 @@ export class PilotageError<Code extends string = string> extends Error {
   readonly fix?: string;
   readonly rule?: string;
   readonly retryAfterSeconds?: number;
+  readonly refusals?: readonly Refusal[];
 
   constructor(parts: ErrorParts<Code>) {
     super(parts.message, parts.cause === undefined ? undefined : { cause: parts.cause });
@@ -37,6 +48,7 @@ export class PilotageError<Code extends string = string> extends Error {
     if (parts.fix !== undefined) this.fix = parts.fix;
     if (parts.rule !== undefined) this.rule = parts.rule;
     if (parts.retryAfterSeconds !== undefined) this.retryAfterSeconds = parts.retryAfterSeconds;
+    if (parts.refusals !== undefined) this.refusals = parts.refusals;
   }
 }
 
@@ -90,6 +102,16 @@ export function fromSystemError(error: unknown, where: string): PilotageError<Li
       fix: 'Check the path.',
     },
     ENOSPC: { code: 'E_DISK_FULL', message: 'The disk is full.', fix: 'Free space on this file system.' },
+    EDQUOT: {
+      code: 'E_DISK_FULL',
+      message: 'The disk quota of this user is used up.',
+      fix: 'Free space, or ask for a larger quota.',
+    },
+    EFBIG: {
+      code: 'E_DISK_FULL',
+      message: 'The file is larger than this process may write.',
+      fix: 'Raise the limit on file sizes (ulimit -f), or use another file system.',
+    },
     EADDRINUSE: {
       code: 'E_PORT_IN_USE',
       message: 'The address is already in use by another program.',
@@ -125,5 +147,7 @@ export function formatError(error: unknown): string {
   for (const field of ['where', 'expected', 'found', 'rule', 'fix'] as const) {
     if (error[field] !== undefined) lines.push(`  ${field}: ${error[field]}`);
   }
+  for (const { cache, code, where } of error.refusals ?? [])
+    lines.push(`  refused: ${cache} (${code} ${where})`);
   return lines.join('\n');
 }

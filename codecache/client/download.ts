@@ -1,9 +1,10 @@
-import { createHash } from 'node:crypto';
-import { open, rm } from 'node:fs/promises';
 import { Agent, request } from 'undici';
 import type { Dispatcher } from 'undici';
-import { PilotageError, fromSystemError } from '../../lib/errors.ts';
+import { PilotageError } from '../../lib/errors.ts';
 import { signingError } from '../../signing/errors.ts';
+import { codecacheError } from '../errors.ts';
+import { isClosed, resumeFile } from './resume-file.ts';
+import type { Body } from './resume-file.ts';
 
 export interface DownloadTimeouts {
   connectSeconds: number;
@@ -28,16 +29,22 @@ export interface Downloads {
   /**
    * Body of one GET, at most `maxBytes`.
    *
-   * @param path below the cache's base URL. @throws E_CACHE_UNREACHABLE with the status in `found`; {@link tooLong}.
+   * @param path below the cache's base URL.
+   * @throws E_CACHE_UNREACHABLE with the status in `found`, E_CACHE_ENCODING, E_TARGET_LENGTH ({@link isTooLong}).
    */
   bytes(source: Source, path: string, maxBytes: number): Promise<Buffer>;
-  /** Into a new file, hashed on the way. Errors as {@link Downloads.bytes}, and of the file system. */
+  /**
+   * A file of exactly `length` bytes, hashed on the way. What `target` already holds is the beginning and is not
+   * fetched again; a download that is cut goes on where it was. After E_CACHE_UNREACHABLE `target` holds what came.
+   *
+   * @returns `kept`: how many bytes were there before. Errors as {@link Downloads.bytes}, and of the file system.
+   */
   file(
     source: Source,
     path: string,
-    maxBytes: number,
+    length: number,
     target: string,
-  ): Promise<{ sha256: string; bytes: number }>;
+  ): Promise<{ sha256: string; bytes: number; kept: number }>;
   close(): Promise<void>;
 }
 
@@ -45,6 +52,13 @@ export interface Downloads {
 export interface Source {
   cache: string;
   noCache: boolean;
+}
+
+/** How far a file is; told a few times a second. */
+export interface Progress {
+  path: string;
+  bytes: number;
+  length: number;
 }
 
 export const urlOf = (source: Source, path: string): string => `${source.cache.replace(/\/+$/, '')}/${path}`;
@@ -61,9 +75,13 @@ export const statusOf = (error: unknown): number | undefined =>
     ? Number(error.found?.split(' ')[1])
     : undefined;
 
+/** A connection that the cache closed while the request was on its way says nothing about the cache. */
+const MAX_CONNECTIONS_LOST = 2;
+
 export function openDownloads(options: {
   timeouts?: DownloadTimeouts;
   signal?: AbortSignal | undefined;
+  onProgress?: ((progress: Progress) => void) | undefined;
 }): Downloads {
   const timeouts = options.timeouts ?? defaultTimeouts;
   const agent = new Agent({
@@ -74,102 +92,141 @@ export function openDownloads(options: {
     maxHeaderSize: 16_384,
   });
 
-  async function* chunks(source: Source, path: string, maxBytes: number): AsyncGenerator<Buffer> {
-    const url = urlOf(source, path);
+  /** Ends with the caller's signal, and when `maxBytes` took longer than they may. */
+  const deadline = (maxBytes: number): AbortSignal => {
     const seconds = timeouts.graceSeconds + maxBytes / timeouts.leastBytesPerSecond;
-    const deadline = AbortSignal.timeout(Math.ceil(seconds * 1000));
-    let reply: Dispatcher.ResponseData;
-    try {
-      reply = await request(url, {
-        dispatcher: agent,
-        headers: {
-          'accept-encoding': 'identity',
-          ...(source.noCache && { 'cache-control': 'no-cache', pragma: 'no-cache' }),
-        },
-        signal: options.signal === undefined ? deadline : AbortSignal.any([options.signal, deadline]),
-      });
-    } catch (error) {
-      throw unreachable(url, error, options.signal);
-    }
-    reply.body.on('error', () => undefined);
-    if (reply.statusCode !== 200) {
-      reply.body.destroy();
-      throw unreachable(url, `status ${reply.statusCode}`, undefined);
-    }
-    let bytes = 0;
-    try {
-      for await (const chunk of reply.body as AsyncIterable<Buffer>) {
-        bytes += chunk.length;
-        if (bytes > maxBytes) throw tooLong(url, maxBytes);
-        yield chunk;
+    const timeout = AbortSignal.timeout(Math.ceil(seconds * 1000));
+    return options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
+  };
+
+  const send = async (
+    source: Source,
+    url: string,
+    signal: AbortSignal,
+    range: Record<string, string>,
+  ): Promise<Dispatcher.ResponseData> => {
+    const headers = {
+      'accept-encoding': 'identity',
+      ...(source.noCache && { 'cache-control': 'no-cache', pragma: 'no-cache' }),
+      ...range,
+    };
+    for (let lost = 0; ; lost += 1) {
+      try {
+        return await request(url, { dispatcher: agent, headers, signal });
+      } catch (error) {
+        if (lost < MAX_CONNECTIONS_LOST && isClosed(error)) continue;
+        throw unreachable(url, error, options.signal);
       }
-    } catch (error) {
-      throw error instanceof PilotageError ? error : unreachable(url, error, options.signal);
-    } finally {
-      reply.body.destroy();
     }
+  };
+
+  async function get(
+    source: Source,
+    path: string,
+    signal: AbortSignal,
+    from?: { bytes: number; etag: string | undefined },
+  ): Promise<Body> {
+    const url = urlOf(source, path);
+    const range = from !== undefined && {
+      range: `bytes=${from.bytes}-`,
+      ...(from.etag !== undefined && { 'if-range': from.etag }),
+    };
+    const reply = await send(source, url, signal, range || {});
+    reply.body.on('error', () => undefined);
+    const { statusCode, headers } = reply;
+    try {
+      if (range && statusCode === 416) return await get(source, path, signal);
+      if (statusCode !== 200 && !(range && statusCode === 206)) {
+        throw unreachable(url, `status ${statusCode}`, undefined, retryAfter(headers['retry-after']));
+      }
+      const encoding = headers['content-encoding'] ?? 'identity';
+      if (encoding !== 'identity') throw encoded(url, String(encoding));
+    } catch (error) {
+      reply.body.destroy();
+      throw error;
+    }
+    const chunks = async function* (): AsyncGenerator<Buffer> {
+      try {
+        for await (const chunk of reply.body as AsyncIterable<Buffer>) yield chunk;
+      } catch (error) {
+        throw unreachable(url, error, options.signal);
+      } finally {
+        reply.body.destroy();
+      }
+    };
+    return { partial: statusCode === 206, headers, chunks, discard: () => reply.body.destroy() };
   }
 
   return {
-    bytes: async (source, path, maxBytes) =>
-      Buffer.concat(await Array.fromAsync(chunks(source, path, maxBytes))),
-    file: async (source, path, maxBytes, target) => {
-      const hash = createHash('sha256');
+    bytes: async (source, path, maxBytes) => {
+      const body = await get(source, path, deadline(maxBytes));
+      const parts: Buffer[] = [];
       let bytes = 0;
-      const file = await open(target, 'wx', 0o600).catch((error: unknown) => {
-        throw fromSystemError(error, target);
-      });
-      try {
-        for await (const chunk of chunks(source, path, maxBytes)) {
-          hash.update(chunk);
-          await write(file, chunk, target);
-          bytes += chunk.length;
-        }
-        await file.sync();
-        return { sha256: hash.digest('hex'), bytes };
-      } catch (error) {
-        await rm(target, { force: true });
-        throw error;
-      } finally {
-        await file.close();
+      for await (const chunk of body.chunks()) {
+        bytes += chunk.length;
+        if (bytes > maxBytes) throw wrongLength(urlOf(source, path), `at most ${maxBytes} bytes`, 'more');
+        parts.push(chunk);
       }
+      return Buffer.concat(parts);
+    },
+    file: async (source, path, length, target) => {
+      const signal = deadline(length);
+      return resumeFile({
+        target,
+        length,
+        get: from => get(source, path, signal, from),
+        wrongLength: found => wrongLength(urlOf(source, path), `${length} bytes`, found),
+        onBytes: bytes => options.onProgress?.({ path, bytes, length }),
+      });
     },
     close: () => agent.destroy(),
   };
 }
 
-async function write(
-  file: { writeFile(data: Buffer): Promise<void> },
-  chunk: Buffer,
-  where: string,
-): Promise<void> {
-  try {
-    await file.writeFile(chunk);
-  } catch (error) {
-    throw fromSystemError(error, where);
-  }
+/** Seconds, from a number or a date (RFC 9110 10.2.3). */
+function retryAfter(header: string | string[] | undefined): number | undefined {
+  if (typeof header !== 'string') return undefined;
+  const seconds = /^\d{1,9}$/.test(header) ? Number(header) : (Date.parse(header) - Date.now()) / 1000;
+  return seconds > 0 ? Math.ceil(seconds) : undefined;
 }
 
-const tooLong = (url: string, maxBytes: number) =>
+const wrongLength = (url: string, expected: string, found: string) =>
   signingError({
     code: TOO_LONG,
-    message: 'The file is longer than was signed.',
+    message: 'The cache sent a file of another length than was signed; nothing of it was kept.',
     where: url,
-    expected: `at most ${maxBytes} bytes`,
-    found: 'more',
-    fix: 'Use another cache.',
+    expected,
+    found,
+    fix: 'Use another cache, and look at the one that is named.',
+  });
+
+const encoded = (url: string, encoding: string) =>
+  codecacheError({
+    code: 'E_CACHE_ENCODING',
+    message: 'The answer was encoded on the way, though it was asked for as it is.',
+    where: url,
+    expected: 'no content-encoding',
+    found: `content-encoding ${encoding.slice(0, 40)}`,
+    fix: 'Look for a proxy between this node and the cache that compresses; use another way.',
   });
 
 /** The caller's own abort keeps its reason; everything else is the cache's failure. */
-function unreachable(url: string, reason: unknown, signal: AbortSignal | undefined): unknown {
+function unreachable(
+  url: string,
+  reason: unknown,
+  signal: AbortSignal | undefined,
+  retryAfterSeconds?: number,
+): unknown {
   if (signal?.aborted === true) return signal.reason;
-  const system = reason as NodeJS.ErrnoException;
+  const code: unknown = (reason as { code?: unknown } | null)?.code;
   return signingError({
     code: 'E_CACHE_UNREACHABLE',
     message: 'The cache gave no answer to use.',
     where: url,
-    found: reason instanceof Error ? String(system.code ?? reason.message) : String(reason),
+    // A DOMException, as a deadline throws it, has a number for a code.
+    found: typeof code === 'string' ? code : reason instanceof Error ? reason.message : String(reason),
     fix: 'Check that the cache runs and can be reached from this node; list another one.',
     cause: reason,
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
   });
 }

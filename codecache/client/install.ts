@@ -1,19 +1,21 @@
 import { randomBytes } from 'node:crypto';
-import { rm } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TargetFile } from '@tufjs/models';
 import type { Clock } from '../../lib/clock.ts';
+import { PilotageError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/log.ts';
 import { signingError } from '../../signing/errors.ts';
-import type { Artefact } from '../../signing/release/verify-pointer.ts';
-import { checkTarget } from '../../signing/release/target-files.ts';
 import { hashedTargetPath } from '../../signing/release/layout.ts';
+import { checkTarget } from '../../signing/release/target-files.ts';
+import type { Artefact } from '../../signing/release/verify-pointer.ts';
 import { BuildCustom } from './choose-release.ts';
 import { urlOf } from './download.ts';
 import type { Downloads, Source } from './download.ts';
-import { withNodeLock } from './node-lock.ts';
-import { placeDirectory } from './node-store.ts';
+import { takeNodeLock } from './node-lock.ts';
+import { noteUse, placeDirectory } from './node-store.ts';
 import type { NodeStore } from './node-store.ts';
+import { pruneStore } from './prune-store.ts';
 import { firstDamaged, unpack } from './unpack.ts';
 
 export interface InstallOptions {
@@ -23,6 +25,8 @@ export interface InstallOptions {
   clock: Clock;
   log: Logger;
   signal: AbortSignal | undefined;
+  /** Quota of the store; releases in use are kept beyond it. */
+  maxStoreBytes: number;
 }
 
 /** An artefact that pointer and `releases` agree on. */
@@ -37,43 +41,107 @@ interface Planned extends Build {
   directory: string;
   /** Where it is made. */
   work: string;
-  archive: string;
+  /** Where its archive is fetched to; kept when the download is cut, for whoever goes on. */
+  part: string;
 }
+
+/** Times that others may install while this one waits for its turn; then it looks with the lock in its hand. */
+const MAX_TURNS = 8;
 
 /**
  * Leaves every build unpacked and whole in the node's store: what lies there is hashed again file by file; what is
- * missing is fetched by one process for the whole node. All archives are verified before any is unpacked.
+ * missing is fetched by one process for the whole node, from where an earlier one left off. All archives are verified
+ * before any is unpacked.
  *
- * @returns the directories, in the order of the builds. @throws E_TARGET_HASH, E_TARGET_LENGTH, E_CACHE_UNREACHABLE,
- *   E_ARCHIVE_UNSAFE, E_STORE_LOCKED.
+ * @returns the directories, in the order of the builds, and whether any was fetched. @throws E_TARGET_HASH, E_TARGET_LENGTH, E_CACHE_UNREACHABLE,
+ *   E_CACHE_ENCODING, E_ARCHIVE_UNSAFE, E_STORE_LOCKED, E_DISK_FULL.
  */
-export async function install(options: InstallOptions, builds: Build[]): Promise<string[]> {
+export async function install(
+  options: InstallOptions,
+  builds: Build[],
+): Promise<{ directories: string[]; fetched: boolean }> {
   const { store, clock, signal } = options;
   const planned = builds.map(build => plan(options, build));
-  const directories = planned.map(({ directory }) => directory);
-  if ((await missing(planned)).length === 0) return directories;
-  await withNodeLock({ storeDirectory: store.directory, clock, signal }, async () => {
+  let fetched = false;
+  for (let turn = 1; ; turn += 1) {
     const wanted = await missing(planned);
+    if (wanted.length === 0) break;
+    const seen = await placesOf(wanted);
+    const lock = await takeNodeLock({ storeDirectory: store.directory, clock, signal });
     try {
-      for (const build of wanted) await fetchArchive(options, build);
-      for (const build of wanted) await unpackArchive(options, build);
-      for (const { work, directory } of wanted) await placeDirectory(work, directory);
+      // Somebody put them there meanwhile: that is hashed without keeping the others waiting.
+      if (turn < MAX_TURNS && (await placesOf(wanted)) !== seen) continue;
+      await bring(options, wanted);
+      fetched = true;
+      await makeRoom(options);
+      break;
     } finally {
-      for (const { work, archive } of wanted) {
-        await rm(archive, { force: true });
-        await rm(work, { recursive: true, force: true });
-      }
+      await lock.release();
     }
-  });
+  }
+  return { directories: await used(planned), fetched };
+}
+
+/** A store that cannot be tidied is no reason not to start. */
+async function makeRoom({ store, maxStoreBytes, clock, log }: InstallOptions): Promise<void> {
+  try {
+    await pruneStore({ directory: store.directory, maxBytes: maxStoreBytes, clock, log });
+  } catch (error) {
+    log.warn({ err: error }, 'could not make room in the node store');
+  }
+}
+
+/** As {@link install} without fetching: undefined when any build is not here whole. */
+export async function installed(
+  options: Pick<InstallOptions, 'store' | 'source'>,
+  builds: Build[],
+): Promise<string[] | undefined> {
+  const planned = builds.map(build => plan(options, build));
+  return (await missing(planned)).length === 0 ? used(planned) : undefined;
+}
+
+async function used(planned: Planned[]): Promise<string[]> {
+  const directories = planned.map(({ directory }) => directory);
+  await Promise.all(directories.map(noteUse));
   return directories;
 }
 
-function plan({ store, source }: InstallOptions, { artefact, target }: Build): Planned {
-  const work = join(store.directory, `tmp.${process.pid}.${randomBytes(6).toString('hex')}`);
-  const directory = join(store.unpackedDirectory, artefact.sha256);
-  const where = urlOf(source, `targets/${hashedTargetPath(artefact.path, artefact.sha256)}`);
-  return { artefact, target, files: signedFiles(target, where), directory, work, archive: `${work}.tar.gz` };
+async function bring(options: InstallOptions, wanted: Planned[]): Promise<void> {
+  try {
+    for (const build of wanted) await fetchArchive(options, build);
+    for (const build of wanted) await unpackArchive(options, build);
+    for (const { work, directory, part } of wanted) {
+      await placeDirectory(work, directory);
+      await rm(part, { force: true });
+    }
+  } catch (error) {
+    const cut = options.signal?.aborted === true || isUnreachable(error);
+    if (!cut) for (const { part } of wanted) await rm(part, { force: true });
+    throw error;
+  } finally {
+    for (const { work } of wanted) await rm(work, { recursive: true, force: true });
+  }
 }
+
+const isUnreachable = (error: unknown): boolean =>
+  error instanceof PilotageError && error.code === 'E_CACHE_UNREACHABLE';
+
+function plan(
+  { store, source }: Pick<InstallOptions, 'store' | 'source'>,
+  { artefact, target }: Build,
+): Planned {
+  const where = urlOf(source, targetPath(artefact));
+  return {
+    artefact,
+    target,
+    files: signedFiles(target, where),
+    directory: join(store.unpackedDirectory, artefact.sha256),
+    work: join(store.directory, `tmp.${process.pid}.${randomBytes(6).toString('hex')}`),
+    part: join(store.objectsDirectory, `${artefact.sha256}.part`),
+  };
+}
+
+const targetPath = ({ path, sha256 }: Artefact): string => `targets/${hashedTargetPath(path, sha256)}`;
 
 async function missing(planned: Planned[]): Promise<Planned[]> {
   const damaged = await Promise.all(
@@ -82,16 +150,35 @@ async function missing(planned: Planned[]): Promise<Planned[]> {
   return planned.filter((_build, index) => damaged[index] !== undefined);
 }
 
-async function fetchArchive({ downloads, source }: InstallOptions, build: Planned): Promise<void> {
-  const path = `targets/${hashedTargetPath(build.artefact.path, build.artefact.sha256)}`;
-  const got = await downloads.file(source, path, build.target.length, build.archive);
-  checkTarget(urlOf(source, path), build.target, got.bytes, got.sha256);
+/** Which directories are there: one that was put in place is another one. */
+const placesOf = async (builds: Planned[]): Promise<string> =>
+  (
+    await Promise.all(
+      builds.map(({ directory }) =>
+        stat(directory).then(
+          ({ ino }) => ino,
+          () => 0,
+        ),
+      ),
+    )
+  ).join();
+
+/** A beginning that came from elsewhere may be what is wrong: then it is fetched whole before this cache is blamed. */
+async function fetchArchive({ downloads, source, log }: InstallOptions, build: Planned): Promise<void> {
+  const { artefact, target, part } = build;
+  const path = targetPath(artefact);
+  let got = await downloads.file(source, path, target.length, part);
+  if (got.kept > 0 && got.sha256 !== artefact.sha256) {
+    log.warn({ artefact: artefact.path, kept: got.kept }, 'what was kept of a download is not its beginning');
+    await rm(part, { force: true });
+    got = await downloads.file(source, path, target.length, part);
+  }
+  checkTarget(urlOf(source, path), target, got.bytes, got.sha256);
 }
 
 async function unpackArchive({ source, log }: InstallOptions, build: Planned): Promise<void> {
-  const { archive, work, files, artefact } = build;
-  const where = urlOf(source, `targets/${hashedTargetPath(artefact.path, artefact.sha256)}`);
-  await unpack({ archive, directory: work, files, where });
+  const { part, work, files, artefact } = build;
+  await unpack({ archive: part, directory: work, files, where: urlOf(source, targetPath(artefact)) });
   log.info({ artefact: artefact.path, sha256: artefact.sha256, cache: source.cache }, 'unpacked');
 }
 

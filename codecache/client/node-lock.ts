@@ -9,23 +9,31 @@ const POLL_MS = 50;
 /** A holder that died between making the lock and signing it is given this long. */
 const UNSIGNED_MS = 5000;
 
+export interface NodeLockOptions {
+  storeDirectory: string;
+  clock: Clock;
+  /** Default half an hour: as long as a cold node may take to fetch. */
+  waitSeconds?: number;
+  signal?: AbortSignal | undefined;
+}
+
+export interface NodeLock {
+  release(): Promise<void>;
+}
+
 /**
- * Runs `work` as the only one on this node that fetches into the store; wrappers honour the same lock (`lock/pid` holds
+ * Waits to be the only one on this node that fetches into the store; wrappers honour the same lock (`lock/pid` holds
  * "pid starttime"). A lock whose owner is gone is taken over.
  *
- * @throws E_STORE_LOCKED after `waitSeconds`; what `work` throws.
+ * @throws E_STORE_LOCKED after `waitSeconds`; the signal's reason.
  */
-export async function withNodeLock<T>(
-  options: { storeDirectory: string; clock: Clock; waitSeconds?: number; signal?: AbortSignal | undefined },
-  work: () => Promise<T>,
-): Promise<T> {
-  const { clock, storeDirectory } = options;
+export async function takeNodeLock(options: NodeLockOptions): Promise<NodeLock> {
+  const { clock, storeDirectory, signal, waitSeconds = 1800 } = options;
   const lock = join(storeDirectory, 'lock');
   const started = clock.monotonic();
-  const deadline = started + (options.waitSeconds ?? 1800) * 1000;
   while (!(await take(lock))) {
-    await clearStale(lock, clock.monotonic() - started > UNSIGNED_MS);
-    if (clock.monotonic() > deadline) {
+    const waitedMs = clock.monotonic() - started;
+    if (waitedMs > waitSeconds * 1000) {
       throw codecacheError({
         code: 'E_STORE_LOCKED',
         message: 'Another process on this node holds the store for too long.',
@@ -34,12 +42,19 @@ export async function withNodeLock<T>(
         fix: 'Look at that process; remove the lock directory when it is gone.',
       });
     }
-    await clock.sleep(POLL_MS, options.signal);
+    await clearStale(lock, waitedMs > UNSIGNED_MS);
+    await clock.sleep(POLL_MS, signal);
   }
+  return { release: () => rm(lock, { recursive: true, force: true }) };
+}
+
+/** Runs `work` with the lock of {@link takeNodeLock}. @throws as that, and what `work` throws. */
+export async function withNodeLock<T>(options: NodeLockOptions, work: () => Promise<T>): Promise<T> {
+  const lock = await takeNodeLock(options);
   try {
     return await work();
   } finally {
-    await rm(lock, { recursive: true, force: true });
+    await lock.release();
   }
 }
 

@@ -1,4 +1,4 @@
-import { lstat, rename, rm } from 'node:fs/promises';
+import { lstat, rename, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromSystemError } from '../../lib/errors.ts';
 import { ensureDirectory } from '../../lib/files.ts';
@@ -52,4 +52,11 @@ export async function placeDirectory(from: string, to: string): Promise<void> {
   } catch (error) {
     throw fromSystemError(error, to);
   }
+}
+
+/** Marks what is used now, for whoever makes room in the store: by the directory's own time, as the wrapper does. */
+export async function noteUse(directory: string): Promise<void> {
+  const now = new Date();
+  // Another process may be putting a whole copy in place of it at this moment: that one is new enough.
+  await utimes(directory, now, now).catch(() => undefined);
 }

@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { readdir } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { fetchRelease } from '../../../codecache/client/fetch-release.ts';
+import { systemClock } from '../../../lib/clock.ts';
+import type { Clock } from '../../../lib/clock.ts';
 import type { PilotageError } from '../../../lib/errors.ts';
 import { makeReleaseRepository } from '../../lab/release-repository.ts';
 import type { ReleaseRepositoryLab } from '../../lab/release-repository.ts';
@@ -32,8 +34,11 @@ test('each is refused with its own code, the file and the cache named, and nothi
       let current = forged;
       const origin = await serveTree(t, () => current);
       const store = join(await temporaryDirectory(t), 'store');
+      let clock: Clock = systemClock;
       const fetch = () =>
         fetchRelease({
+          clock,
+          patienceSeconds: 0,
           trustedRoot: lab.rootJson,
           storeDirectory: store,
           caches: [origin.url],
@@ -46,6 +51,8 @@ test('each is refused with its own code, the file and the cache named, and nothi
         await fetch();
         unpacked = await readdir(join(store, 'unpacked'));
         current = forged;
+        // Long enough for the node to ask again.
+        clock = { ...systemClock, now: () => Date.now() + 31_000 };
       }
       const refusal = await fetch().then(
         () => assert.fail('it was accepted'),

@@ -1,0 +1,136 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../../lib/clock.ts';
+import { PilotageError } from '../../lib/errors.ts';
+import { writeFileAtomic } from '../../lib/files.ts';
+import { signingError } from '../../signing/errors.ts';
+import type { Source } from './download.ts';
+import { takeNodeLock } from './node-lock.ts';
+import type { NodeLock } from './node-lock.ts';
+import type { NodeStore } from './node-store.ts';
+import { refreshThrough } from './refresh.ts';
+import type { RefreshOptions, View } from './refresh.ts';
+
+/** As long as caches keep a timestamp: asking them again within it tells nothing new. The wrapper has the same. */
+const RECENT_SECONDS = 30;
+/** A pilot waits this long for another's refresh and then makes its own: what it writes is whole either way. */
+const LOCK_WAIT_SECONDS = 30;
+/** Times that others may refresh while this one waits for its turn; then it refreshes itself. */
+const MAX_TURNS = 8;
+
+/** What a view reports as its source when nothing was asked of a cache. */
+export const LOCAL: Source = { cache: 'local', noCache: false };
+
+/**
+ * One verified view for `use`, asked for once per node: within 30 s of the last time that anybody on this node asked, by
+ * what is kept, without a network; else through the source, by one process at a time. `noCache` asks past the node's own
+ * memory too. `use` may run more than once and must leave nothing behind.
+ *
+ * @throws as {@link refreshThrough}, and what `use` throws.
+ */
+export async function viewOfNode<T>(
+  options: RefreshOptions,
+  source: Source,
+  use: (view: View) => Promise<T>,
+): Promise<T> {
+  const { store, clock, signal } = options;
+  let bypass = source.noCache;
+  for (let turn = 1; ; turn += 1) {
+    const seen = await lastChecked(store);
+    if (!bypass && isRecent(seen, clock)) {
+      const kept = await viewOfKept(options, use);
+      if ('value' in kept) return kept.value;
+      bypass = !kept.needsMore;
+    }
+    const lock = await takeTurn(store, clock, signal);
+    try {
+      const now = await lastChecked(store);
+      if (now !== seen && isRecent(now, clock) && !source.noCache && turn < MAX_TURNS) {
+        bypass = false;
+        continue;
+      }
+      const begunMs = clock.now();
+      const checkedJustNow = !bypass && isRecent(now, clock);
+      const { asked, outcome } = await refreshThrough({ ...options, checkedJustNow }, source, async view => ({
+        asked: view.asked,
+        outcome: await settle(use(view)),
+      }));
+      if (asked) await noteChecked(store, begunMs);
+      if ('value' in outcome) return outcome.value;
+      throw outcome.reason;
+    } finally {
+      await lock?.release();
+    }
+  }
+}
+
+/** A view of what is kept, and nothing else. `needsMore`: something that it takes is not here. */
+export async function viewOfKept<T>(
+  options: RefreshOptions,
+  use: (view: View) => Promise<T>,
+): Promise<{ value: T } | { needsMore: boolean; reason: PilotageError }> {
+  let needsMore = false;
+  const bytes = (source: Source, path: string) => {
+    needsMore = true;
+    return Promise.reject(notKept(source, path));
+  };
+  const kept = { ...options, checkedJustNow: true, downloads: { ...options.downloads, bytes } };
+  try {
+    return { value: await refreshThrough(kept, LOCAL, use) };
+  } catch (error) {
+    if (!(error instanceof PilotageError)) throw error;
+    return { needsMore, reason: error };
+  }
+}
+
+const notKept = (source: Source, path: string) =>
+  signingError({
+    code: 'E_CACHE_UNREACHABLE',
+    message: 'The file is not kept on this node.',
+    where: `${source.cache}/${path}`,
+    found: 'nothing',
+  });
+
+/** Undefined after a wait in vain: better two refreshes than none. */
+async function takeTurn(
+  store: NodeStore,
+  clock: Clock,
+  signal: AbortSignal | undefined,
+): Promise<NodeLock | undefined> {
+  try {
+    return await takeNodeLock({
+      storeDirectory: store.directory,
+      clock,
+      signal,
+      waitSeconds: LOCK_WAIT_SECONDS,
+    });
+  } catch (error) {
+    if (error instanceof PilotageError && error.code === 'E_STORE_LOCKED') return undefined;
+    throw error;
+  }
+}
+
+const checkedFile = (store: NodeStore): string => join(store.metadataDirectory, 'checked');
+
+/** When root and timestamp were last fetched and accepted on this node, epoch seconds; empty: not known. */
+export const lastChecked = async (store: NodeStore): Promise<string> =>
+  (await readFile(checkedFile(store), 'utf8').catch(() => '')).trim();
+
+/** Not before it either: a clock that went back makes the file say nothing. */
+function isRecent(checked: string, clock: Clock): boolean {
+  const seconds = clock.now() / 1000 - Number(checked);
+  return /^\d{1,12}$/.test(checked) && seconds >= 0 && seconds < RECENT_SECONDS;
+}
+
+const noteChecked = (store: NodeStore, nowMs: number): Promise<void> =>
+  writeFileAtomic(checkedFile(store), `${Math.floor(nowMs / 1000)}\n`, { mode: 0o600 });
+
+type Settled<T> = { value: T } | { reason: unknown };
+
+const settle = async <T>(work: Promise<T>): Promise<Settled<T>> => {
+  try {
+    return { value: await work };
+  } catch (reason) {
+    return { reason };
+  }
+};
