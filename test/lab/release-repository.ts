@@ -1,4 +1,4 @@
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { create } from 'tar';
 import { systemClock, type Clock } from '../../lib/clock.ts';
@@ -13,7 +13,8 @@ import { promote, type PromoteOptions, type PromoteResult } from '../../signing/
 import { publish, refresh, type PublishResult } from '../../signing/release/publish.ts';
 import { setQueueChannel, type QueueResult } from '../../signing/release/queue-channel.ts';
 import { fileStorage } from '../../signing/release/storage/file-storage.ts';
-import type { ReleaseContext } from '../../signing/release/repository.ts';
+import type { Storage } from '../../signing/release/storage/storage.ts';
+import { metadataPlace, readMetadata, type ReleaseContext } from '../../signing/release/repository.ts';
 
 /** A published release repository in a directory of a test's own. */
 export interface ReleaseRepositoryLab {
@@ -55,6 +56,8 @@ export const fakeNode = `#!/bin/sh\nexec "\${PILOTAGE_TEST_NODE:-node}" "$@"\n`;
  */
 export async function makeReleaseRepository(options: {
   directory: string;
+  /** Where the repository is kept, default a file tree below `directory`; then `directory` of the lab means nothing. */
+  storage?: Storage;
   clock?: Clock;
   config?: Record<string, unknown>;
   pilotVersion?: string;
@@ -81,7 +84,8 @@ export async function makeReleaseRepository(options: {
     passphrases: passphraseSource({ file: passphraseFile }),
     scryptN: 1024,
   });
-  const context: ReleaseContext = { storage: fileStorage(directory), keys, clock, actor: 'lab' };
+  const storage = options.storage ?? fileStorage(directory);
+  const context: ReleaseContext = { storage, keys, clock, actor: 'lab' };
   const made = await initRepository({ ...context, config: ReleaseConfig.parse(options.config ?? {}) });
 
   const addPilot = async (version: string, files: Record<string, string> = {}) => {
@@ -107,7 +111,7 @@ export async function makeReleaseRepository(options: {
     keysDirectory,
     passphrase,
     passphraseFile,
-    rootJson: await readFile(made.rootFile),
+    rootJson: await readMetadata(storage, metadataPlace('root', 1)),
     pilotVersion,
     nodeVersion,
     arch,

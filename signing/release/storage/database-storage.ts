@@ -26,6 +26,8 @@ type Trx = Transaction<StorageTables>;
 export class DatabaseStorage implements Storage {
   readonly name: string;
   readonly #database: Database<StorageTables>;
+  #lock: StorageLock | undefined;
+  /** Proves in each write that the lock is still ours. */
   #owner: string | undefined;
   #workDirectory: string | undefined;
 
@@ -142,15 +144,17 @@ export class DatabaseStorage implements Storage {
       throw error;
     }
     this.#owner = owner;
-    return {
+    this.#lock = {
       release: async () => {
-        this.#owner = undefined;
+        this.#owner = this.#lock = undefined;
         await lock.release();
       },
     };
+    return this.#lock;
   }
 
   async close(): Promise<void> {
+    await this.#lock?.release();
     if (this.#workDirectory) await rm(this.#workDirectory, { recursive: true, force: true });
     await this.#database.close();
   }

@@ -4,7 +4,7 @@ import { basename, dirname, join, relative } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fromSystemError, libError } from '../../../lib/errors.ts';
 import { ensureDirectory, readFileBounded, writeFileAtomic } from '../../../lib/files.ts';
-import { tryProcessLock } from '../../../lib/process-lock.ts';
+import { tryProcessLock, type ProcessLock } from '../../../lib/process-lock.ts';
 import { createFileAtomic, linkNew } from '../../new-file.ts';
 import { checkPath, type Storage, type StoredFile } from './storage.ts';
 
@@ -18,6 +18,7 @@ const PRIVATE = /^(staged|pending|incoming)(\/|$)/;
  */
 export function fileStorage(directory: string): Storage {
   const at = (path: string) => join(directory, checkPath(path));
+  let lock: ProcessLock | undefined;
   const makeRoom = async (path: string) => {
     await ensureDirectory(directory);
     const parent = dirname(path);
@@ -66,10 +67,16 @@ export function fileStorage(directory: string): Storage {
     },
     async tryLock() {
       await ensureDirectory(directory);
-      const lock = tryProcessLock(at('lock.sqlite'), 0);
-      return lock && { release: async () => lock.release() };
+      const taken = tryProcessLock(at('lock.sqlite'), 0);
+      if (!taken) return null;
+      const release = async () => {
+        if (lock === taken) lock = undefined;
+        taken.release();
+      };
+      lock = taken;
+      return { release };
     },
-    close: async () => undefined,
+    close: async () => lock?.release(),
   };
 }
 

@@ -44,6 +44,7 @@ export interface Storage {
   workDirectory(): Promise<string>;
   /** The one lock of the repository; null when somebody has it. It falls with the process. */
   tryLock(): Promise<StorageLock | null>;
+  /** Frees a lock that is still held, too. */
   close(): Promise<void>;
 }
 
