@@ -57,6 +57,8 @@ export interface Edit {
   edit?: (signed: Signed) => void;
   /** Key names; a name twice signs twice. */
   signers?: string[];
+  /** Further signatures, put before those. */
+  more?: (signed: Signed) => { keyid: string; sig: string }[];
   /** Keep the version that the edit wrote. */
   sameVersion?: boolean;
 }
@@ -86,13 +88,13 @@ export async function forge(
   for (const [path, bytes] of Object.entries(files)) forged.set(path, bytes);
   const meta: Record<string, unknown> = {};
   const put = async (role: string) => {
-    const { edit, signers = ONLINE[role]!, sameVersion } = edits[role] ?? {};
+    const { edit, signers = ONLINE[role]!, more, sameVersion } = edits[role] ?? {};
     const { signed } = newest(forged, role);
     if (role === 'snapshot') Object.assign(signed.meta as object, meta);
     if (role === 'timestamp') signed.meta = { 'snapshot.json': meta['snapshot.json'] };
     signed.version += sameVersion === true ? 0 : 1;
     edit?.(signed);
-    const signatures = [];
+    const signatures = more?.(signed) ?? [];
     for (const name of signers) {
       const signer = await lab.keys.signer(name);
       signatures.push({

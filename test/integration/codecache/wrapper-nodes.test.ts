@@ -70,7 +70,9 @@ test('a wrapper that was cut on its way does nothing', () => {
 
 /** Lines of a function of the program, up to its closing brace. */
 const functionOf = (name: string): string =>
-  new RegExp(String.raw`^(function )?${name}\(.*?^}$`, 'ms').exec(wrapperProgram())![0].replace(/; return$/, '');
+  new RegExp(String.raw`^(function )?${name}\(.*?^}$`, 'ms')
+    .exec(wrapperProgram())![0]
+    .replace(/; return$/, '');
 
 test('each awk compares versions as the client does', () => {
   const versions = ['1', '1.0', '1.0.1', '1.2.10', '1.2.9', '2.0.0-rc.1', '2.0.0', '10', 'x', '1.x', '1.0x3'];
