@@ -24,7 +24,7 @@ export interface ResumeOptions {
   onBytes(bytes: number): void;
 }
 
-/** Times that a download which is cut goes on at the same cache. */
+/** Times that a download which is cut goes on at the same cache, as long as each time brings something. */
 const MAX_CUTS = 20;
 
 /**
@@ -65,6 +65,7 @@ export async function resumeFile(
         throw options.wrongLength(`${bytes + announced} bytes`);
       }
       etag = strongTag(body.headers.etag);
+      const before = bytes;
       try {
         for await (const chunk of body.chunks()) {
           if (bytes + chunk.length > length) throw options.wrongLength('more');
@@ -75,7 +76,7 @@ export async function resumeFile(
         }
         if (bytes < length) throw options.wrongLength(`${bytes} bytes`);
       } catch (error) {
-        if (!isClosed((error as Error).cause) || (cuts += 1) > MAX_CUTS) throw error;
+        if (!isClosed((error as Error).cause) || bytes === before || (cuts += 1) > MAX_CUTS) throw error;
       }
     }
     await onDisk(target, () => file.sync());
