@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { fetchRelease } from '../../../codecache/client/fetch-release.ts';
+import type { FetchedRelease } from '../../../codecache/client/fetch-release.ts';
+import { serveStore } from '../../../codecache/origin/serve-store.ts';
+import { silentLog } from '../../../lib/log.ts';
+import { startFaultyFront } from '../../lab/faulty-front.ts';
+import type { FaultRule } from '../../lab/faulty-front.ts';
+import { makeReleaseRepository } from '../../lab/release-repository.ts';
+import type { ReleaseRepositoryLab } from '../../lab/release-repository.ts';
+import { makeTemporaryDirectory } from '../../lab/temporary.ts';
+import { waitUntil } from '../../lab/wait-until.ts';
+import { temporaryDirectory } from './web.ts';
+
+const program = fileURLToPath(new URL('node-client.ts', import.meta.url));
+const ARCHIVES = /\.tar\.gz$/;
+const TIMESTAMP = /timestamp/;
+
+let lab: ReleaseRepositoryLab;
+let rootFile: string;
+let store: { url: string; close(graceMs?: number): Promise<void> };
+const home = await makeTemporaryDirectory('faults-node');
+after(home.remove);
+before(async () => {
+  const pilotFiles = { 'large.txt': randomBytes(300_000).toString('base64') };
+  lab = await makeReleaseRepository({ directory: home.path, pilotFiles });
+  rootFile = join(home.path, 'root.json');
+  await writeFile(rootFile, lab.rootJson);
+  store = await serveStore({ directory: lab.publicDirectory, listen: '127.0.0.1:0', log: silentLog });
+});
+after(() => store.close(0));
+
+async function front(t: TestContext, rules: FaultRule[] = []) {
+  const made = await startFaultyFront({ upstream: store.url, rules });
+  t.after(() => made.close());
+  return made;
+}
+
+type Result = Partial<FetchedRelease> & { code?: string; where?: string };
+
+/** Starts {@link program}, in front of which `prefix` may change its surroundings. */
+function startClient(t: TestContext, task: object, prefix: string[] = []) {
+  const [command, ...args] = [...prefix, process.execPath, program, JSON.stringify({ rootFile, ...task })];
+  const child = spawn(command!, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  t.after(() => child.kill('SIGKILL'));
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', chunk => (stdout += String(chunk)));
+  child.stderr.on('data', chunk => (stderr += String(chunk)));
+  const results = new Promise<Result[]>((resolve, reject) => {
+    child.on('close', code => {
+      if (code === 0) resolve(JSON.parse(stdout) as Result[]);
+      else reject(new Error(`ended with ${code}: ${stderr}`));
+    });
+  });
+  return { child, results };
+}
+
+/** Every JSON of the trusted metadata is whole. */
+async function assertWholeMetadata(storeDirectory: string) {
+  const [pin] = await readdir(join(storeDirectory, 'metadata'));
+  const names = await readdir(join(storeDirectory, 'metadata', pin!));
+  for (const name of names.filter(name => name.endsWith('.json'))) {
+    const { signed } = JSON.parse(await readFile(join(storeDirectory, 'metadata', pin!, name), 'utf8')) as {
+      signed: { version: number };
+    };
+    assert.ok(signed.version >= 1, name);
+  }
+  assert.deepEqual((await readdir(storeDirectory)).sort(), ['metadata', 'objects', 'unpacked']);
+}
+
+test('64 clients started at once on a cold node fetch everything once, and later ask once', async t => {
+  const counting = await front(t);
+  const storeDirectory = join(await temporaryDirectory(t), 'store');
+  const crowd = Array.from({ length: 16 }, () =>
+    startClient(t, { storeDirectory, caches: [counting.url], times: 4 }),
+  );
+  const results = (await Promise.all(crowd.map(({ results }) => results))).flat();
+  assert.equal(results.length, 64);
+  for (const { release, code } of results) assert.equal(release?.version, '1.0.0', code);
+  const counts = Map.groupBy(counting.requests, ({ path }) => path);
+  for (const [path, requests] of counts) assert.equal(requests.length, 1, path);
+  assert.equal(counting.count(TIMESTAMP), 1);
+  assert.equal(counting.count(ARCHIVES), 2);
+  await assertWholeMetadata(storeDirectory);
+
+  const warm = Array.from({ length: 4 }, () =>
+    startClient(t, { storeDirectory, caches: [counting.url], times: 4 }),
+  );
+  for (const result of (await Promise.all(warm.map(({ results }) => results))).flat()) {
+    assert.equal(result.release?.version, '1.0.0', result.code);
+  }
+  assert.ok(counting.count(TIMESTAMP) <= 2, 'within 30 s nobody, and after it one');
+  assert.equal(counting.count(ARCHIVES), 2);
+  await assertWholeMetadata(storeDirectory);
+});
+
+test('a client killed in mid-download costs only what it did not bring: the next goes on', async t => {
+  const slow = await front(t, [{ path: /pilot-1/, fault: { kind: 'stall', afterBytes: 200_000 } }]);
+  const storeDirectory = join(await temporaryDirectory(t), 'store');
+  const { child, results } = startClient(t, { storeDirectory, caches: [slow.url] });
+  const part = await waitUntil('half of the archive is there', async () => {
+    const name = (await readdir(join(storeDirectory, 'objects'))).find(name => name.endsWith('.part'));
+    return (await stat(join(storeDirectory, 'objects', name!))).size === 200_000 && name;
+  });
+  child.kill('SIGKILL');
+  await assert.rejects(results);
+  assert.deepEqual((await readdir(storeDirectory)).sort(), ['lock', 'metadata', 'objects', 'unpacked']);
+  const other = await front(t);
+  const { release } = await fetchRelease({
+    trustedRoot: lab.rootJson,
+    storeDirectory,
+    caches: [other.url],
+    queue: 'Q1',
+  });
+  assert.equal(`${release.sha256}.part`, part);
+  const asked = other.requests.filter(({ path }) => /pilot-1/.test(path));
+  assert.deepEqual(
+    asked.map(({ range }) => range),
+    ['bytes=200000-'],
+  );
+  await assertWholeMetadata(storeDirectory);
+  assert.ok(!(await readdir(join(storeDirectory, 'objects'))).includes(part));
+});
+
+test('a full disk is named, loses nothing and leaves no half file; with room again it goes on', async t => {
+  const directory = await temporaryDirectory(t);
+  const mount = join(directory, 'disk');
+  await mkdir(mount);
+  const storeDirectory = join(mount, 'store');
+  // A mount namespace of its own: the file system goes with the process.
+  const namespace = ['unshare', process.getuid?.() === 0 ? '-m' : '-rm'];
+  const small = ['sh', '-c', `mount -t tmpfs -o size=300k tmpfs "${mount}" && exec "$@"`, 'sh'];
+  const caches = [(await front(t)).url];
+  const grow = ['mount', '-o', 'remount,size=20m', mount];
+  const look = [
+    'sh',
+    '-c',
+    `ls "${storeDirectory}" "${storeDirectory}/objects" >&2; ${grow.map(arg => `'${arg}'`).join(' ')}`,
+  ];
+  assert.equal(spawnSync(namespace[0]!, [namespace[1]!, 'true']).status, 0, 'this machine lets nobody mount');
+  const { child, results } = startClient(t, { storeDirectory, caches, then: look }, [...namespace, ...small]);
+  let listed = '';
+  child.stderr.on('data', chunk => (listed += String(chunk)));
+  const [full, afterwards] = await results;
+  assert.equal(full!.code, 'E_DISK_FULL', JSON.stringify(full));
+  assert.ok(full!.where?.startsWith(storeDirectory));
+  assert.doesNotMatch(listed, /\.part|tmp\.|lock$/m);
+  assert.match(listed, /unpacked/);
+  assert.equal(afterwards!.release?.version, '1.0.0', JSON.stringify(afterwards));
+});
