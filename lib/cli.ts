@@ -14,9 +14,9 @@ export const exitCodes = {
 
 /** Codes of our own, by what they say; everything that is not listed here is about the call or its surroundings. */
 const REFUSED =
-  /^E_(TUF|TARGET|CHANNEL|CLOCK|CHAIN|THRESHOLD|LOG_TAMPERED|UPSTREAM_FORGED|ARCHIVE_UNSAFE|SIGNER_WRONG)/;
+  /^E_(TUF|TARGET|CHANNEL|CLOCK|CHAIN|THRESHOLD|LOG_TAMPERED|UPSTREAM_FORGED|ARCHIVE_UNSAFE|SIGNER_WRONG|TAG_SIGNATURE)/;
 const UNREACHABLE = /^E_(UNREACHABLE|CACHE_|UPSTREAM_|TIMEOUT|DATABASE_UNREACHABLE)/;
-const FAILED = /^E_(INTERNAL|DISK_FULL|PROTOCOL|PROGRAM|DEMO|SIGNER_FAILED)/;
+const FAILED = /^E_(INTERNAL|DISK_FULL|PROTOCOL|PROGRAM|DEMO|SIGNER_FAILED|BUILD_FAILED)/;
 
 /**
  * 2: the call, a file or the configuration is wrong; 3: something was verified or judged and refused; 4: a service

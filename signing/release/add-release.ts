@@ -1,22 +1,19 @@
-import { randomBytes } from 'node:crypto';
-import { copyFile, open, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import * as z from 'zod';
-import { fromSystemError } from '../../lib/errors.ts';
 import { signingError } from '../errors.ts';
 import { amendRole } from './amend-role.ts';
+import { placeAttachments } from './attachments.ts';
+import { readEventLog } from './event-log.ts';
+import { withIncoming, type Incoming } from './incoming-file.ts';
 import {
   inspectTarball,
   invalidTarball,
   pilotLimits,
   runtimeLimits,
   type TarballContents,
-  type TarballLimits,
 } from './inspect-tarball.ts';
 import { pilotTarget, runtimeTarget, targetPlace } from './layout.ts';
+import { architecture, checked, parseManifest, releaseVersion } from './pilot-manifest.ts';
 import { withRepository, type ReleaseContext, type Repository } from './repository.ts';
 import { targetFile } from './role-metadata.ts';
-import { hashFile } from './target-files.ts';
 
 export interface AddResult {
   version: string;
@@ -24,44 +21,43 @@ export interface AddResult {
   path: string;
   sha256: string;
   bytes: number;
+  /** Git commit, or `unknown`; null for a runtime. */
+  commit: string | null;
+  /** Target paths of files that were newly signed beside it. */
+  attached: string[];
   /** False: the same bytes were already there under this version. */
   added: boolean;
   /** Version of the `releases` role that names it. */
   releases: number;
 }
 
-const plain = z.string().regex(/^[ !#-[\]-~]{0,200}$/, 'plain ASCII without quotes, at most 200 characters');
-/** Starts with a digit, so that no version can be taken for a channel; no `..` in the paths made of it. */
-export const releaseVersion = z
-  .string()
-  .regex(
-    /^(?!.*\.(\.|$))[0-9][A-Za-z0-9._-]{0,63}$/,
-    'a version: a digit, then letters, digits, dot (one at a time, not last), underscore, hyphen',
-  );
-export const architecture = z.string().regex(/^linux-[a-z0-9]{2,16}$/, 'an architecture such as linux-x64');
-
-/** `manifest.json` inside a pilot tarball; other fields are ignored. */
-export const PilotManifest = z.object({
-  name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/),
-  version: releaseVersion,
-  commit: plain.default('unknown'),
-  builtAt: z.union([plain, z.int().min(0)]).default('unknown'),
-  requires: z.record(z.string().regex(/^[A-Za-z0-9._-]{1,64}$/), plain).default({}),
-});
-export type PilotManifest = z.output<typeof PilotManifest>;
+/** Where a build came from, when that is known better than its manifest can tell. */
+export interface Provenance {
+  commit: string;
+  tag: string;
+  /** `user@host`. */
+  builder: string;
+  builtAt: string;
+}
 
 /**
  * Takes a pilot tarball into the `releases` role; staged until the next publish.
  *
  * @param context.tarball holds `pilot.mjs` and `manifest.json` with name and version.
- * @throws E_TARBALL_INVALID, E_VERSION_EXISTS (same version, other bytes), E_FILE_MISSING, E_THRESHOLD_NOT_MET and what
- * unlocking keys throws.
+ * @param context.attach files to sign beside it: SBOM, provenance.
+ * @throws E_TARBALL_INVALID, E_VERSION_EXISTS (same version, other bytes or another commit), E_VERSION_REVOKED,
+ * E_FILE_MISSING, E_THRESHOLD_NOT_MET and what unlocking keys throws.
  */
 export const addRelease = (
-  context: ReleaseContext & { tarball: string; keyNames?: readonly string[] },
+  context: ReleaseContext & {
+    tarball: string;
+    attach?: readonly string[];
+    provenance?: Provenance;
+    keyNames?: readonly string[];
+  },
 ): Promise<AddResult> =>
   withRepository(context, repository =>
-    withIncoming(repository, context.tarball, pilotLimits, async incoming => {
+    withIncoming(repository.storage, context.tarball, pilotLimits, async incoming => {
       const contents = await inspectTarball({
         file: incoming.file,
         source: context.tarball,
@@ -71,11 +67,13 @@ export const addRelease = (
       requireFiles(contents, ['pilot.mjs', 'manifest.json'], context.tarball);
       const manifest = parseManifest(contents.kept.get('manifest.json'), context.tarball);
       const { version, commit, builtAt, requires } = manifest;
+      await refuseRevoked(repository, version);
       return addBuild(repository, incoming, {
         action: 'add',
         version,
         path: pilotTarget(version),
-        custom: { version, commit, builtAt, requires, ...describe(contents) },
+        custom: { version, commit, builtAt, requires, ...context.provenance, ...describe(contents) },
+        attach: context.attach ?? [],
         keyNames: context.keyNames,
       });
     }),
@@ -94,7 +92,7 @@ export const addRuntime = (
   withRepository(context, repository => {
     const version = checked(releaseVersion, context.version, 'version');
     const arch = checked(architecture, context.arch, 'architecture');
-    return withIncoming(repository, context.tarball, runtimeLimits, async incoming => {
+    return withIncoming(repository.storage, context.tarball, runtimeLimits, async incoming => {
       const contents = await inspectTarball({
         file: incoming.file,
         source: context.tarball,
@@ -111,6 +109,7 @@ export const addRuntime = (
         version,
         path: runtimeTarget(version, arch),
         custom: { version, arch, requires: { arch }, ...describe(contents) },
+        attach: [],
         keyNames: context.keyNames,
       });
     });
@@ -121,90 +120,79 @@ const describe = (contents: TarballContents) => ({
   files: contents.files,
 });
 
-interface Incoming {
-  file: string;
-  sha256: string;
-  bytes: number;
+interface NewBuild {
+  action: string;
+  version: string;
+  path: string;
+  custom: Record<string, unknown> & { commit?: string };
+  attach: readonly string[];
+  keyNames: readonly string[] | undefined;
 }
 
-/** Copies the tarball first, so that the bytes that are inspected are the bytes that are signed. */
-async function withIncoming<T>(
-  repository: Repository,
-  tarball: string,
-  limits: TarballLimits,
-  run: (incoming: Incoming) => Promise<T>,
-): Promise<T> {
-  const file = join(await repository.storage.workDirectory(), `${randomBytes(8).toString('hex')}.tar.gz`);
-  try {
-    await copyBounded(tarball, file, limits);
-    const hashed = await hashFile(file);
-    return await run({ file, ...hashed });
-  } finally {
-    await rm(file, { force: true });
-  }
-}
-
-async function copyBounded(from: string, to: string, limits: TarballLimits): Promise<void> {
-  try {
-    const info = await stat(from);
-    if (!info.isFile()) throw invalidTarball(from, 'It is not a regular file.');
-    if (info.size > limits.maxBytes) {
-      throw invalidTarball(from, 'The tarball is too large.', {
-        expected: `at most ${limits.maxBytes} bytes`,
-        found: `${info.size} bytes`,
-      });
-    }
-    await copyFile(from, to);
-    const handle = await open(to, 'r+');
-    try {
-      await handle.chmod(0o644);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-  } catch (error) {
-    throw (error as NodeJS.ErrnoException).syscall ? fromSystemError(error, from) : error;
-  }
-}
-
-async function addBuild(
-  repository: Repository,
-  incoming: Incoming,
-  build: {
-    action: string;
-    version: string;
-    path: string;
-    custom: Record<string, unknown>;
-    keyNames: readonly string[] | undefined;
-  },
-): Promise<AddResult> {
+async function addBuild(repository: Repository, incoming: Incoming, build: NewBuild): Promise<AddResult> {
+  const { storage } = repository;
   const { signed } = repository.roles.releases.metadata;
   const { sha256, bytes } = incoming;
   const known = signed.targets[build.path];
-  const result = { version: build.version, path: build.path, sha256, bytes };
-  if (known?.hashes.sha256 === sha256) return { ...result, added: false, releases: signed.version };
-  if (known) {
-    throw signingError({
-      code: 'E_VERSION_EXISTS',
-      message: `Version ${build.version} is already signed with other bytes.`,
-      where: build.path,
-      expected: `sha256 ${known.hashes.sha256}`,
-      found: `sha256 ${sha256}`,
-      rule: 'a version names the same bytes for ever',
-      fix: 'Give the new build a new version.',
-    });
+  const commit = build.custom.commit ?? null;
+  if (known && known.hashes.sha256 !== sha256) {
+    throw exists(build, `sha256 ${known.hashes.sha256}`, `sha256 ${sha256}`);
+  }
+  const from = [commit, known?.custom.commit ?? commit].map(String);
+  if (from[0] !== from[1] && !from.includes('unknown')) {
+    throw exists(build, `commit ${from[1]}`, `commit ${from[0]}`);
   }
   const target = targetFile({ path: build.path, length: bytes, sha256, custom: build.custom });
-  repository.context.onStep?.(`store ${build.path}`);
-  await repository.storage.createFrom(targetPlace(target), incoming.file);
-  const releases = await amendRole(
-    repository,
-    'releases',
-    [target],
-    { action: build.action, details: { target: build.path, targetSha256: sha256 } },
-    build.keyNames,
-  );
-  return { ...result, added: true, releases };
+  if (!known) {
+    repository.context.onStep?.(`store ${build.path}`);
+    await storage.createFrom(targetPlace(target), incoming.file);
+  }
+  const attached = await placeAttachments(storage, build.version, build.attach, signed.targets);
+  const changed = [...(known ? [] : [target]), ...attached];
+  const result = {
+    version: build.version,
+    path: build.path,
+    sha256,
+    bytes,
+    commit,
+    attached: attached.map(({ path }) => path),
+    added: !known,
+  };
+  if (changed.length === 0) return { ...result, releases: signed.version };
+  const details = {
+    target: build.path,
+    targetSha256: sha256,
+    ...(commit === null ? {} : { commit }),
+    ...(attached.length === 0 ? {} : { attached: attached.length }),
+  };
+  const event = { action: known ? 'attach' : build.action, details };
+  return { ...result, releases: await amendRole(repository, 'releases', changed, event, build.keyNames) };
+}
+
+const exists = (build: NewBuild, expected: string, found: string) =>
+  signingError({
+    code: 'E_VERSION_EXISTS',
+    message: `Version ${build.version} is already signed ${expected.startsWith('commit') ? 'from another commit' : 'with other bytes'}.`,
+    where: build.path,
+    expected,
+    found,
+    rule: 'a version names the same bytes for ever',
+    fix: 'Give the new build a new version.',
+  });
+
+/** By the log, which forgets nothing: bytes of a withdrawn version may be on any node still. */
+async function refuseRevoked(repository: Repository, version: string): Promise<void> {
+  if (repository.roles.releases.metadata.signed.targets[pilotTarget(version)]) return;
+  const { entries } = await readEventLog(repository.storage, repository.anchor);
+  const entry = entries.find(({ role, details }) => role === 'releases' && details.revoked === version);
+  if (!entry) return;
+  throw signingError({
+    code: 'E_VERSION_REVOKED',
+    message: `Version ${version} was withdrawn on ${entry.at} by ${entry.by}.`,
+    where: pilotTarget(version),
+    rule: 'a withdrawn version does not come back',
+    fix: 'Give the new build a new version.',
+  });
 }
 
 function requireFiles(contents: TarballContents, names: string[], tarball: string): void {
@@ -215,30 +203,4 @@ function requireFiles(contents: TarballContents, names: string[], tarball: strin
       found: Object.keys(contents.files).slice(0, 10).join(', ') || 'no files',
     });
   }
-}
-
-function parseManifest(bytes: Buffer | undefined, tarball: string): PilotManifest {
-  let value: unknown;
-  try {
-    value = JSON.parse((bytes ?? Buffer.alloc(0)).toString('utf8'));
-  } catch {
-    throw invalidTarball(tarball, 'Its manifest.json is not JSON.');
-  }
-  const parsed = PilotManifest.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
-  throw invalidTarball(tarball, `Its manifest.json is not valid: ${issue.path.join('.')}: ${issue.message}.`);
-}
-
-function checked(schema: z.ZodType<string>, value: string, what: string): string {
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  throw signingError({
-    code: 'E_VERSION_INVALID',
-    message: `This is not a valid ${what}.`,
-    where: what,
-    expected: parsed.error.issues[0]!.message,
-    found: value.slice(0, 100),
-    fix: 'Correct the value.',
-  });
 }

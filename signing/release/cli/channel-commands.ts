@@ -8,7 +8,15 @@ import { listChannels } from '../list-channels.ts';
 import { promote } from '../promote.ts';
 import { setQueueChannel } from '../queue-channel.ts';
 import { revoke } from '../revoke.ts';
-import { byPeople, collect, reading, signers, withContext, type RepositoryOptions } from './options.ts';
+import {
+  byPeople,
+  collect,
+  given,
+  reading,
+  signers,
+  withContext,
+  type RepositoryOptions,
+} from './options.ts';
 
 /** Mounts what moves channels and queues: `promote`, `halt`, `resume`, `revoke`, `channels`, `queue`. */
 export function registerChannelCommands(release: Command): void {
@@ -157,12 +165,6 @@ function facts(pointer: ChannelPointer): string[] {
       : []),
   ];
 }
-
-/** Without the values that were not given. */
-const given = <T extends object>(values: T) =>
-  Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as {
-    [Name in keyof T]?: Exclude<T[Name], undefined>;
-  };
 
 function percent(value: string): number {
   if (/^(100|[1-9]?[0-9])$/.test(value)) return Number(value);

@@ -48,6 +48,12 @@ export const byPeople = (parent: Command, name: string, description: string): Co
 export const signers = (options: RepositoryOptions): { keyNames?: string[] } =>
   options.key === undefined ? {} : { keyNames: options.key };
 
+/** Options as library functions want them: without those that were not given. */
+export const given = <T extends object>(values: T) =>
+  Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as {
+    [Name in keyof T]?: Exclude<T[Name], undefined>;
+  };
+
 /**
  * Opens repository and keys for one command, and closes them when `run` has ended.
  *

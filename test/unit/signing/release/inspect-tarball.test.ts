@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { Header } from 'tar';
-import { releaseVersion } from '../../../../signing/release/add-release.ts';
+import { releaseVersion } from '../../../../signing/release/pilot-manifest.ts';
 import { inspectTarball } from '../../../../signing/release/inspect-tarball.ts';
 
 let directory: string;
