@@ -2,17 +2,18 @@ import type { Clock } from '../../lib/clock.ts';
 import { PilotageError, libError } from '../../lib/errors.ts';
 import { hashedTargetPath, places } from '../../signing/release/layout.ts';
 import { readReleaseMetadata } from '../../signing/release/read-public.ts';
-import { MAX_METADATA_BYTES, parseMetadata } from '../../signing/release/role-metadata.ts';
-import type { AnyMetadata } from '../../signing/release/verify-delegate.ts';
+import { MAX_METADATA_BYTES } from '../../signing/release/role-metadata.ts';
+import { roleTerms } from '../../signing/release/role-terms.ts';
+import type { RoleTerm } from '../../signing/release/role-terms.ts';
 import { verifyMetadata } from '../../signing/release/verify-metadata.ts';
-import type { MetadataBytes, VerifiedMetadata } from '../../signing/release/verify-metadata.ts';
+import type { VerifiedMetadata } from '../../signing/release/verify-metadata.ts';
 import type { PublicFiles } from './public-files.ts';
 
 export interface StoreReport {
   /** Undefined: a client that starts now gets what the channels name. Else what is wrong, in words. */
   problem?: string;
   /** What the published metadata says, verified or not. */
-  roles: Record<string, { version: number; expiresMs: number }>;
+  roles: Record<string, RoleTerm>;
   channels: VerifiedMetadata['channels'];
 }
 
@@ -56,12 +57,7 @@ async function look(files: PublicFiles, clock: Clock, report: StoreReport): Prom
     }
   };
   const bytes = await readReleaseMetadata(read, { where });
-  for (const [role, metadata] of Object.entries(parsed(bytes))) {
-    report.roles[role] = {
-      version: metadata.signed.version,
-      expiresMs: Date.parse(metadata.signed.expires),
-    };
-  }
+  report.roles = roleTerms(bytes);
   const verified = verifyMetadata(bytes, { nowMs: clock.now(), where });
   report.channels = verified.channels;
   for (const { current, previous } of Object.values(verified.channels)) {
@@ -75,19 +71,6 @@ async function look(files: PublicFiles, clock: Clock, report: StoreReport): Prom
       }
     }
   }
-}
-
-function parsed(bytes: MetadataBytes): Record<string, AnyMetadata> {
-  const roles: Record<string, AnyMetadata> = {
-    root: parseMetadata('root', bytes.roots.at(-1)!, where),
-    timestamp: parseMetadata('timestamp', bytes.timestamp, where),
-    snapshot: parseMetadata('snapshot', bytes.snapshot, where),
-    targets: parseMetadata('targets', bytes.targets, where),
-  };
-  for (const [role, content] of Object.entries(bytes.roles)) {
-    roles[role] = parseMetadata('targets', content, where);
-  }
-  return roles;
 }
 
 async function requireTarget(files: PublicFiles, path: string, length: number): Promise<void> {

@@ -39,7 +39,7 @@ export type StoreSource = { directory: string } | { repository: string };
  */
 export async function openPublicFiles(source: StoreSource): Promise<PublicFiles> {
   if ('directory' in source) return publicDirectory(source.directory);
-  const storage = await openStorage(source.repository);
+  const storage = await openStorage(source.repository, 'read');
   try {
     const timestamp = await storage.read(`${places.metadata}/timestamp.json`, MAX_METADATA_BYTES);
     if (timestamp === null) throw unpublished(storage.name);

@@ -3,6 +3,7 @@ import { registerKeys } from '../../keys/commands.ts';
 import { registerBuildCommands } from './build-commands.ts';
 import { registerChannelCommands } from './channel-commands.ts';
 import { registerHistoryCommands } from './history-commands.ts';
+import { registerRefreshCommands } from './refresh-commands.ts';
 import { registerRepositoryCommands } from './repository-commands.ts';
 
 /** Mounts `pilotage release …`: what release managers do. */
@@ -14,6 +15,7 @@ export function registerRelease(program: Command): void {
         'Passphrases come from --passphrase-dir, --passphrase-file, PILOTAGE_PASSPHRASE_FILE or a prompt.',
     );
   registerRepositoryCommands(release);
+  registerRefreshCommands(release);
   registerBuildCommands(release);
   registerChannelCommands(release);
   registerHistoryCommands(release);

@@ -6,12 +6,12 @@ import { ReleaseConfig } from '../../config/schema.ts';
 import { resignRole } from '../amend-role.ts';
 import { initRepository } from '../init-repository.ts';
 import { delegatedRoles } from '../layout.ts';
-import { publish, refresh, type PublishResult } from '../publish.ts';
+import { publish, type PublishResult } from '../publish.ts';
 import { describeLog, describeStatus } from '../report.ts';
 import { releaseLog, verifyRepository } from '../verify-repository.ts';
 import { byPeople, reading, signers, signing, withContext, type RepositoryOptions } from './options.ts';
 
-/** Mounts what concerns the repository as a whole: `init`, `resign`, `publish`, `refresh`, `log`, `verify`. */
+/** Mounts what concerns the repository as a whole: `init`, `resign`, `publish`, `log`, `verify`. */
 export function registerRepositoryCommands(release: Command): void {
   signing(release, 'init', 'Make a repository: keys, root, every role, the queue map; published empty.')
     .option('-c, --config <file>', 'YAML or JSON with numbers of keys, thresholds and periods')
@@ -21,13 +21,6 @@ export function registerRepositoryCommands(release: Command): void {
   );
   signing(release, 'publish', 'Make public what is signed; one rename shows it to clients.').action(
     action<RepositoryOptions>(async options => printPublished(options, await withContext(options, publish))),
-  );
-  signing(
-    release,
-    'refresh',
-    'Sign timestamp again, and snapshot when due; for cron, every 30 to 60 minutes.',
-  ).action(
-    action<RepositoryOptions>(async options => printPublished(options, await withContext(options, refresh))),
   );
   reading(release, 'log', 'Show who signed what and when; the whole chain is verified first.').action(
     action<RepositoryOptions>(async options =>
@@ -86,7 +79,7 @@ async function runResign(options: RepositoryOptions, role?: string): Promise<voi
   );
 }
 
-const printPublished = (options: RepositoryOptions, result: PublishResult) =>
+export const printPublished = (options: RepositoryOptions, result: PublishResult) =>
   print(result, options, ({ published, timestamp, snapshot, files }) =>
     published
       ? `Published timestamp ${timestamp}, snapshot ${snapshot}: ${files.join(', ')}.`
