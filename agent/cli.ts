@@ -29,6 +29,7 @@ export function register(program: Command): void {
       bootstrapFile: options.bootstrap,
       verifiedFile: options.verified,
       flags: Object.fromEntries(flags) as Record<string, unknown>,
+      storeDirectory: process.env.PILOTAGE_STORE,
       ...listenToSignals(),
     });
   });

@@ -37,6 +37,7 @@ async function main(argv: readonly string[]): Promise<number> {
     bootstrapFile: values.bootstrap,
     verifiedFile: typeof values.verified === 'string' ? values.verified : undefined,
     flags: Object.fromEntries(flags) as Record<string, unknown>,
+    storeDirectory: process.env.PILOTAGE_STORE,
     ...listenToSignals(),
   });
 }

@@ -4,6 +4,7 @@ import type { Cause, StoredOutput, Usage } from '../lib/protocol/job.ts';
 import type { Bootstrap, ReleaseRef } from '../lib/protocol/release.ts';
 import type { AgentConfig } from './config/schema.ts';
 import type { PilotIdentity } from './pilot-identity.ts';
+import type { ReleaseWatch } from './release-watch.ts';
 
 /** What every attempt of an enrolled pilot works with. */
 export interface PilotContext {
@@ -13,6 +14,8 @@ export interface PilotContext {
   release: ReleaseRef | null;
   node: string;
   identity: PilotIdentity;
+  /** Whether the release that runs was revoked. */
+  watch: ReleaseWatch;
   /** Aborted by the first SIGTERM: hand back what runs. */
   stopping: AbortSignal;
   /** Aborted by the second: without any grace. */

@@ -4,7 +4,7 @@ import { createApiClient } from '../lib/api-client.ts';
 import type { ApiClient } from '../lib/api-client.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/log.ts';
-import type { Bootstrap } from '../lib/protocol/release.ts';
+import type { Bootstrap, Floors } from '../lib/protocol/release.ts';
 import { keyPem, makeKey, requestCertificate } from './pilot-key.ts';
 
 /**
@@ -22,8 +22,10 @@ export class PilotIdentity {
   #renewAt: number;
   #renewing: Promise<void> | undefined;
   readonly #retired: ApiClient[] = [];
+  #floors: Floors | null;
 
   constructor(options: {
+    floors: Floors | null;
     pilotId: string;
     queue: string;
     key: KeyObject;
@@ -39,6 +41,7 @@ export class PilotIdentity {
     this.#clock = options.clock;
     this.#log = options.log;
     this.#key = options.key;
+    this.#floors = options.floors;
     this.#api = this.#connect(options.certificateChain, options.key);
     this.#renewAt = this.#halfLife(options.validSeconds);
   }
@@ -51,6 +54,11 @@ export class PilotIdentity {
   /** The key that receipts are signed with. */
   get key(): KeyObject {
     return this.#key;
+  }
+
+  /** Least versions of signed metadata, as the server knew them last. */
+  get floors(): Floors | null {
+    return this.#floors;
   }
 
   /** Renews the certificate when half of its life is over; a renewal that fails is tried again with the next call. */
@@ -77,6 +85,7 @@ export class PilotIdentity {
       this.#retired.push(this.#api);
       this.#key = key;
       this.#api = api;
+      this.#floors = reply.floors ?? this.#floors;
       this.#renewAt = this.#halfLife(reply.validSeconds);
       this.#log.info({ validSeconds: reply.validSeconds }, 'pilot certificate renewed');
     } catch (error) {

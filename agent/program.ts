@@ -23,6 +23,8 @@ export interface ProgramOptions {
   verifiedFile?: string | undefined;
   /** Settings by flag, as text or typed; checked against the schema. */
   flags: Record<string, unknown>;
+  /** The store of this node: PILOTAGE_STORE. */
+  storeDirectory?: string | undefined;
   stopping: AbortSignal;
   hurry: AbortSignal;
 }
@@ -50,6 +52,7 @@ export async function runProgram(options: ProgramOptions): Promise<number> {
       bootstrapFile,
       verified,
       sandbox: dirname(bootstrapFile),
+      storeDirectory: options.storeDirectory,
       config: config.value,
       stopping: options.stopping,
       hurry: options.hurry,

@@ -5,12 +5,14 @@ import type { AgentConfig } from './config/schema.ts';
 import { forgetBootstrap } from './bootstrap-file.ts';
 import type { PilotContext } from './pilot-context.ts';
 import type { AttemptOutcome } from './report-attempt.ts';
+import { ReleaseWatch } from './release-watch.ts';
 import { runAttempt } from './run-attempt.ts';
-
+import { askStore, findStoreAccess } from './store-access.ts';
 import { runStep } from './step.ts';
 import { acquireJob } from './steps/acquire-job.ts';
 import { checkDisk, checkNode, offer } from './steps/check-node.ts';
 import type { NodeFacts } from './steps/check-node.ts';
+import { keepUp } from './upkeep.ts';
 import { enrol } from './steps/enrol.ts';
 
 export interface AgentOptions {
@@ -20,6 +22,8 @@ export interface AgentOptions {
   verified: VerifiedRelease | null;
   /** Directory that the pilot may write in; holds payload.pgid, results and the attempts' directories. */
   sandbox: string;
+  /** The store of this node, as the wrapper names it. */
+  storeDirectory?: string | undefined;
   config: AgentConfig;
   stopping: AbortSignal;
   hurry: AbortSignal;
@@ -43,7 +47,16 @@ export interface AgentSummary {
 }
 
 export type EndReason =
-  'idle' | 'max-jobs' | 'lifetime' | 'drain' | 'terminated' | 'refused' | 'unreachable' | 'unfit' | 'failed';
+  | 'idle'
+  | 'max-jobs'
+  | 'lifetime'
+  | 'drain'
+  | 'revoked'
+  | 'terminated'
+  | 'refused'
+  | 'unreachable'
+  | 'unfit'
+  | 'failed';
 
 /** So many jobs in a row that fail by the pilot's own fault, and it is the node that is broken: no job may follow them. */
 const MAX_OWN_FAULTS = 2;
@@ -86,7 +99,18 @@ export async function runAgent(options: AgentOptions): Promise<AgentSummary> {
     { sinceStartMs: Math.round(process.uptime() * 1000), rssBytes: process.memoryUsage.rss() },
     'enrolled',
   );
-  const pilot: PilotContext = { ...options, release, node: facts.node, identity, log: pilotLog };
+  const access = await findStoreAccess({ ...options, log: pilotLog });
+  const watch = new ReleaseWatch({
+    ask: access && release && askStore(access, release, pilotLog),
+    floors: () => identity.floors,
+    clock,
+    log: pilotLog,
+  });
+  const ending = new AbortController();
+  const upkeep = keepUp({ everySeconds: config.recheckSeconds, clock, signal: ending.signal }, () =>
+    watch.look(),
+  );
+  const pilot: PilotContext = { ...options, release, node: facts.node, identity, watch, log: pilotLog };
   const tally = { finished: 0, failed: 0, cancelled: 0, returned: 0, dropped: 0 };
   try {
     const reason = await takeJobs(pilot, facts, outcome => (tally[outcome] += 1)).catch(
@@ -100,6 +124,9 @@ export async function runAgent(options: AgentOptions): Promise<AgentSummary> {
     const seconds = Math.round(clock.monotonic()) / 1000;
     return { pilotId: identity.pilotId, jobs, ...tally, reason, seconds };
   } finally {
+    ending.abort();
+    await watch.close();
+    await upkeep;
     await identity.close();
   }
 }
@@ -112,12 +139,14 @@ async function takeJobs(
   facts: NodeFacts,
   count: (outcome: AttemptOutcome) => void,
 ): Promise<EndReason> {
-  const { config, clock, log, stopping } = pilot;
+  const { config, clock, log, stopping, watch } = pilot;
+  const noMoreJobs = AbortSignal.any([stopping, watch.withdrawn]);
   const endsAt = clock.monotonic() + config.lifetimeSeconds * 1000;
   let idleSince = clock.monotonic();
   let ownFaults = 0;
   for (let jobs = 0; jobs < config.maxJobs;) {
     if (stopping.aborted) return 'terminated';
+    if (watch.standing !== 'in force') return 'revoked';
     await pilot.identity.renewIfDue();
     const secondsLeft = (endsAt - clock.monotonic()) / 1000 - config.killGraceSeconds;
     const idleLeft = config.idleSeconds - (clock.monotonic() - idleSince) / 1000;
@@ -133,13 +162,14 @@ async function takeJobs(
       resources: offer({ ...facts, diskBytes: config.diskBytes ?? disk }, secondsLeft),
       config,
       waitSeconds: Math.max(0, Math.min(config.waitSeconds, idleLeft, secondsLeft)),
-      signal: stopping,
+      signal: noMoreJobs,
     }).catch((error: unknown) => {
-      if (stopping.aborted) return { kind: 'drain' as const };
+      if (noMoreJobs.aborted) return { kind: 'drain' as const, because: null };
       throw error;
     });
-    if (stopping.aborted && acquired.kind !== 'lease') return 'terminated';
-    if (acquired.kind === 'drain') return 'drain';
+    // A lease that came at the last moment goes back with the pilot's leaving; after SIGTERM it is handed back below.
+    if (noMoreJobs.aborted && (acquired.kind !== 'lease' || !stopping.aborted)) continue;
+    if (acquired.kind === 'drain') return acquired.because === 'release-revoked' ? 'revoked' : 'drain';
     if (acquired.kind === 'refused') {
       log.error({ err: acquired.error }, 'the server takes no more requests of this pilot');
       return 'refused';
@@ -153,6 +183,7 @@ async function takeJobs(
         log.error({ cause }, 'this node fails one job after the other');
         return 'unfit';
       }
+      await watch.lookBetweenPayloads();
       idleSince = clock.monotonic();
       continue;
     }
@@ -164,7 +195,7 @@ async function takeJobs(
     if (idleMs >= config.idleSeconds * 1000) return acquired.kind === 'nothing' ? 'idle' : 'unreachable';
     const waitSeconds = acquired.kind === 'nothing' ? Math.max(acquired.retrySeconds, MIN_PAUSE_SECONDS) : 1;
     const waitMs = Math.min(waitSeconds * 1000, config.idleSeconds * 1000 - idleMs);
-    await clock.sleep(waitMs, stopping).catch(() => undefined);
+    await clock.sleep(waitMs, noMoreJobs).catch(() => undefined);
   }
   return 'max-jobs';
 }

@@ -18,7 +18,7 @@ import { runPayload } from './steps/run-payload.ts';
 import type { PayloadResult } from './steps/run-payload.ts';
 import { stageIn } from './steps/stage-in.ts';
 import { stageOut } from './steps/stage-out.ts';
-import { killed, stopReasonOf, terminated } from './stop.ts';
+import { killed, revoked, stopReasonOf, terminated } from './stop.ts';
 
 /**
  * One attempt, from its lease to its result: stage-in, payload credential, run-payload, stage-out, logs, complete; with
@@ -35,6 +35,10 @@ export async function runAttempt(
   const handBack = () => stop.abort(terminated('SIGTERM'));
   if (pilot.stopping.aborted) handBack();
   else pilot.stopping.addEventListener('abort', handBack, { once: true });
+  const { killed: killedRelease } = pilot.watch;
+  const endRevoked = () => stop.abort(revoked(String(killedRelease.reason)));
+  if (killedRelease.aborted) endRevoked();
+  else killedRelease.addEventListener('abort', endRevoked, { once: true });
   const work: Work = { inputs: [], outputs: [], usage: { wallSeconds: 0 }, cause: null };
   const progress: { now: () => Progress } = { now: () => ({ state: 'starting' }) };
   const heartbeats = new Heartbeats({
@@ -42,7 +46,8 @@ export async function runAttempt(
     lease,
     progress: () => progress.now(),
     onCommand: command => {
-      if (command.verb === 'kill') stop.abort(killed(command.reason));
+      if (command.because === 'release-revoked') pilot.watch.note('killed', command.reason);
+      else if (command.verb === 'kill') stop.abort(killed(command.reason));
       else heartbeats.reportNow();
     },
     onGone: code => stop.abort({ kind: 'gone', code }),
@@ -61,6 +66,7 @@ export async function runAttempt(
     work.cause = reason === undefined || reason.kind === 'gone' ? causeOf(error) : reason.cause;
   } finally {
     pilot.stopping.removeEventListener('abort', handBack);
+    killedRelease.removeEventListener('abort', endRevoked);
   }
   // The lease is kept until the result is answered: long logs, or a server that stumbles, must not cost it.
   let outcome: AttemptOutcome;

@@ -5,6 +5,8 @@ import { makeCause } from './errors.ts';
 export type StopReason =
   | { kind: 'terminated'; cause: Cause }
   | { kind: 'killed'; cause: Cause }
+  /** The release that the pilot runs was killed: the job is run again by another. */
+  | { kind: 'revoked'; cause: Cause }
   /** The server no longer knows or wants this attempt: nothing is reported. */
   | { kind: 'gone'; code: string };
 
@@ -16,6 +18,11 @@ export const terminated = (signal: string): StopReason => ({
 export const killed = (reason: string): StopReason => ({
   kind: 'killed',
   cause: makeCause('KILLED', reason === '' ? 'killed on request' : reason),
+});
+
+export const revoked = (because: string): StopReason => ({
+  kind: 'revoked',
+  cause: makeCause('RELEASE_REVOKED', `the release of the pilot was killed: ${because}`),
 });
 
 /** The reason a stop signal was aborted with. */

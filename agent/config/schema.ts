@@ -66,6 +66,14 @@ export const AgentConfig = z.strictObject({
     .max(3600)
     .default(120)
     .describe('How long to go on when no server answers the enrolment.'),
+  recheckSeconds: z
+    .number()
+    .min(1)
+    .max(86_400)
+    .default(1200)
+    .describe(
+      'About how often the code store is asked whether this release was revoked; half to one and a half of it.',
+    ),
   resultPatienceSeconds: z
     .number()
     .min(0)

@@ -8,7 +8,8 @@ import type { AgentConfig } from '../config/schema.ts';
 export type Acquired =
   | { kind: 'lease'; lease: Lease }
   | { kind: 'nothing'; retrySeconds: number; refusals: readonly { predicate: string; jobs: number }[] }
-  | { kind: 'drain' }
+  /** The server wants no more of this pilot; `because` is its word for why. */
+  | { kind: 'drain'; because: string | null }
   /** The server takes no more requests of this pilot, for good. */
   | { kind: 'refused'; error: PilotageError }
   /** No server can dispatch now. */
@@ -43,7 +44,7 @@ export async function acquireJob(options: {
       timeoutSeconds: Math.ceil(options.waitSeconds) + 30,
     });
     if (reply.lease) return { kind: 'lease', lease: reply.lease };
-    if (reply.drain) return { kind: 'drain' };
+    if (reply.drain) return { kind: 'drain', because: reply.drainBecause };
     return { kind: 'nothing', retrySeconds: reply.retrySeconds, refusals: reply.refusals };
   } catch (error) {
     if (!(error instanceof PilotageError)) throw error;

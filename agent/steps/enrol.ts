@@ -66,7 +66,14 @@ export async function enrol(
         fix: 'Check the servers that the autopilot writes into bootstrap.json.',
       });
     }
-    const identity = new PilotIdentity({ ...reply, key, bootstrap, clock, log });
+    const identity = new PilotIdentity({
+      ...reply,
+      floors: reply.floors ?? bootstrap.floors,
+      key,
+      bootstrap,
+      clock,
+      log,
+    });
     return { identity, pilotLeaseSeconds: reply.pilotLeaseSeconds, clockSkewSeconds };
   } catch (error) {
     throw refused(error);

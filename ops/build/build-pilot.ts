@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { execFileSync } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 import { writeReproducibleTar } from '../../lib/reproducible-tar.ts';
@@ -38,8 +38,8 @@ const UNDICI_CLIENT = `
 `;
 
 /**
- * `npm run build:pilot`: bundles agent/main.ts into one file and packs it as `<out>/pilot-<version>.tar.gz`, with a
- * manifest. The same commit gives the same bytes, whatever the directory, the umask, the user and the time.
+ * `npm run build:pilot`: bundles agent/main.ts into `pilot.mjs` and the few files that it loads later, and packs them as
+ * `<out>/pilot-<version>.tar.gz`, with a manifest. The same commit gives the same bytes, whatever the directory, the umask, the user and the time.
  */
 export async function buildPilot(options: {
   root: string;
@@ -54,9 +54,14 @@ export async function buildPilot(options: {
   const commit = options.commit ?? commitOf(root);
   const bundle = await build({
     absWorkingDir: root,
-    entryPoints: ['agent/main.ts'],
+    entryPoints: { pilot: 'agent/main.ts' },
     bundle: true,
     write: false,
+    // What a pilot imports later, it loads later: the client of the code store is in files of its own.
+    splitting: true,
+    outdir: 'build',
+    outExtension: { '.js': '.mjs' },
+    chunkNames: 'chunk-[hash]',
     platform: 'node',
     format: 'esm',
     target: 'node26',
@@ -95,19 +100,12 @@ export async function buildPilot(options: {
     ],
     logLevel: 'silent',
   });
-  const pilot = Buffer.from(bundle.outputFiles[0]!.contents);
-  const files = { 'pilot.mjs': sha256(pilot) };
+  const modules = numbered(new Map(bundle.outputFiles.map(({ path, text }) => [basename(path), text])));
+  const files = Object.fromEntries(modules.map(({ path, content }) => [path, sha256(content)]));
   const manifest = { name: 'pilot', version, commit, files };
   const file = join(resolve(options.out), `pilot-${version}.tar.gz`);
   const manifestBytes = Buffer.from(`${JSON.stringify(manifest)}\n`);
-  await writeReproducibleTar(
-    file,
-    [
-      { path: 'pilot.mjs', content: pilot },
-      { path: 'manifest.json', content: manifestBytes },
-    ],
-    9,
-  );
+  await writeReproducibleTar(file, [...modules, { path: 'manifest.json', content: manifestBytes }], 9);
   const packed = await readFile(file);
   return {
     file,
@@ -117,6 +115,21 @@ export async function buildPilot(options: {
     bytes: packed.length,
     files: { ...files, 'manifest.json': sha256(manifestBytes) },
   };
+}
+
+const CHUNK = /chunk-[0-9A-Z]{8}\.mjs/g;
+
+/** Gives the files names that say nothing of the builder's paths, as those of esbuild do: numbers in order of use. */
+function numbered(texts: ReadonlyMap<string, string>): { path: string; content: Buffer }[] {
+  const order = ['pilot.mjs'];
+  for (const name of order) {
+    for (const [chunk] of texts.get(name)!.matchAll(CHUNK)) if (!order.includes(chunk)) order.push(chunk);
+  }
+  const nameOf = (name: string) => (name === 'pilot.mjs' ? name : `part-${order.indexOf(name)}.mjs`);
+  return order.map(name => ({
+    path: nameOf(name),
+    content: Buffer.from(texts.get(name)!.replaceAll(CHUNK, nameOf)),
+  }));
 }
 
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { extract } from 'tar';
 import { readProcess } from '../../../agent/process-table.ts';
 import type { AgentSummary } from '../../../agent/run-agent.ts';
-import type { Bootstrap } from '../../../lib/protocol/release.ts';
+import type { Bootstrap, VerifiedRelease } from '../../../lib/protocol/release.ts';
 import { buildPilot } from '../../../ops/build/build-pilot.ts';
 
 const root = new URL('../../../', import.meta.url).pathname;
@@ -52,12 +52,20 @@ export class PilotProcess {
   /** @param options.entry the built bundle; else the sources. */
   static async start(
     bootstrap: Bootstrap | string,
-    options: { entry?: string; flags?: string[]; env?: NodeJS.ProcessEnv } = {},
+    options: {
+      entry?: string;
+      flags?: string[];
+      env?: NodeJS.ProcessEnv;
+      /** As the wrapper leaves it: without it the pilot was started by hand. */
+      rootJson?: Uint8Array;
+      verified?: VerifiedRelease;
+    } = {},
   ): Promise<PilotProcess> {
     const sandbox = await mkdtemp(join(tmpdir(), 'pilotage-agent-'));
     const text = typeof bootstrap === 'string' ? bootstrap : JSON.stringify(bootstrap);
     await writeFile(join(sandbox, 'bootstrap.json'), text, { mode: 0o600 });
-    await writeFile(join(sandbox, 'verified.json'), JSON.stringify(verified));
+    await writeFile(join(sandbox, 'verified.json'), JSON.stringify(options.verified ?? verified));
+    if (options.rootJson) await writeFile(join(sandbox, 'root.json'), options.rootJson, { mode: 0o600 });
     const child = spawn(
       process.execPath,
       [
