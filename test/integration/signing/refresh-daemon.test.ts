@@ -156,10 +156,11 @@ test('without its key it goes on trying, sounds the alarm in time, and signs whe
   assert.equal(daemon.failure, undefined);
 });
 
-for (const [what, by] of [
-  ['forward', 3 * HOUR],
-  ['back', -3 * HOUR],
-] as const) {
+for (const { what, by, intervals } of [
+  // As after the sleep of a machine, which a monotonic clock does not count: the next round is at once.
+  { what: 'forward', by: 3 * HOUR, intervals: 1.2 },
+  { what: 'back', by: -3 * HOUR, intervals: 2.1 },
+]) {
   test(`a clock that is set ${what} neither stops the rounds nor keeps an old timestamp`, async t => {
     const { daemon, clock, jump, onSleep, lab } = await daemonLab(t);
     const stop = new AbortController();
@@ -174,7 +175,7 @@ for (const [what, by] of [
     await daemon.run(stop.signal);
     assert.equal(await timestampOf(lab), before + 2);
     const passed = clock.monotonic() - start;
-    assert.ok(passed <= 2.1 * 1800 * 1000, `two rounds took ${passed / 1000} s`);
+    assert.ok(passed <= intervals * 1800 * 1000, `two rounds took ${passed / 1000} s`);
     assert.ok(daemon.roles().timestamp!.secondsLeft > 23 * 3600);
   });
 }
