@@ -97,7 +97,9 @@ function requirePrevious(repository: Repository, pointer: ChannelPointer): void 
 /** From the last halt of this very build: its entry in the event log. */
 async function percentBefore(repository: Repository, pointer: ChannelPointer): Promise<number | undefined> {
   const { entries } = await readEventLog(repository.storage, repository.anchor);
-  const entry = entries.findLast(({ role, details }) => role === pointer.channel && 'serial' in details);
+  const entry = entries.findLast(
+    ({ role, action, details }) => role === pointer.channel && action !== 'propose' && 'serial' in details,
+  );
   const percent = entry?.action === 'halt' ? entry.details.percentBefore : undefined;
   return typeof percent === 'number' ? percent : undefined;
 }

@@ -68,6 +68,8 @@ export function historyOf(
   const moves: Record<Channel, ChannelMove[]> = { stable: [], canary: [], dev: [] };
   let waiting: HistoryEvent[] = [];
   for (const entry of entries) {
+    // In force is only what enough people signed: that is logged again, with all of them.
+    if (entry.action === 'propose') continue;
     const channel = channels.find(name => name === entry.role);
     if (channel && 'serial' in entry.details) {
       // The version staged before is dropped: only the last one of a publication is ever seen.

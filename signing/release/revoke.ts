@@ -17,12 +17,23 @@ import { withRepository, type ReleaseContext, type Repository } from './reposito
 
 export interface RevokeResult {
   version: string;
-  /** Channels that have a pointer: whether something was signed, and what nodes do once it is public. */
-  channels: { channel: Channel; signed: boolean; pointer: ChannelPointer; effect: string }[];
-  /** What became of the builds in `releases`: removed now, not there (any more), or kept since other channels may use it. */
-  releases: 'removed' | 'absent' | 'kept';
+  /** Channels that have a pointer, and what nodes do once it is public. */
+  channels: RevokedChannel[];
+  /**
+   * What became of the build in `releases`: removed now; not there (any more); kept, since other channels may use it; or
+   * it waits for the channels that others have to sign, and running the command again removes it.
+   */
+  releases: 'removed' | 'absent' | 'kept' | 'waits';
   /** False: everything was so already and nothing was signed. */
   changed: boolean;
+}
+
+export interface RevokedChannel {
+  channel: Channel;
+  /** `unchanged`: it was so already; `proposed`: it waits for more signatures. */
+  state: 'signed' | 'proposed' | 'unchanged';
+  pointer: ChannelPointer;
+  effect: string;
 }
 
 export interface RevokeOptions {
@@ -45,45 +56,62 @@ export interface RevokeOptions {
  * some role could not be signed, its error (E_THRESHOLD_NOT_MET, E_KEY_MISSING, E_PASSPHRASE_WRONG) after everything else
  * was staged; its message says what was.
  */
-export const revoke = (context: ReleaseContext & RevokeOptions): Promise<RevokeResult> =>
-  withRepository(context, async repository => {
-    const { version } = context;
-    const wanted = context.channels === undefined ? channels : context.channels.map(channelNamed);
-    const pointers = new Map<Channel, ChannelPointer>();
-    for (const channel of channels) {
-      const pointer = await readPointer(repository, channel);
-      if (pointer) pointers.set(channel, pointer);
+export const revoke = (context: ReleaseContext & RevokeOptions): Promise<RevokeResult> => {
+  const proposed: string[] = [];
+  const onProposed = (roles: readonly string[]) => {
+    proposed.push(...roles);
+    context.onProposed?.(roles);
+  };
+  return withRepository({ ...context, onProposed }, repository =>
+    revokeLocked(repository, context, proposed),
+  );
+};
+
+/** @param proposed grows by each role that waits for more signatures. */
+async function revokeLocked(
+  repository: Repository,
+  options: RevokeOptions,
+  proposed: readonly string[],
+): Promise<RevokeResult> {
+  const { version } = options;
+  const wanted = options.channels === undefined ? channels : options.channels.map(channelNamed);
+  const pointers = new Map<Channel, ChannelPointer>();
+  for (const channel of channels) {
+    const pointer = await readPointer(repository, channel);
+    if (pointer) pointers.set(channel, pointer);
+  }
+  requireKnown(repository, version, [...pointers.values()]);
+  const next = [...pointers]
+    .filter(([channel]) => wanted.includes(channel))
+    .map(([channel, before]) => ({ channel, before, pointer: withdraw(repository, before, options) }));
+  const failures: Failure[] = [];
+  const result: RevokeResult = { version, channels: [], releases: 'kept', changed: false };
+  for (const { channel, before, pointer } of next) {
+    let state: RevokedChannel['state'] = 'unchanged';
+    if (pointer !== before) {
+      const event = { action: 'revoke', details: { revoked: version, kill: options.kill ? 1 : 0 } };
+      const sign = () => stagePointer(repository, before, pointer, event, options);
+      if (!(await attempt(failures, channel, sign))) continue;
+      state = proposed.includes(channel) ? 'proposed' : 'signed';
     }
-    requireKnown(repository, version, [...pointers.values()]);
-    const next = new Map<Channel, ChannelPointer>();
-    for (const [channel, pointer] of pointers) {
-      if (wanted.includes(channel)) next.set(channel, withdraw(repository, pointer, context));
-    }
-    const failures: Failure[] = [];
-    const result: RevokeResult = { version, channels: [], releases: 'kept', changed: false };
-    for (const [channel, pointer] of next) {
-      const before = pointers.get(channel)!;
-      const signed = pointer !== before;
-      const action = { action: 'revoke', details: { revoked: version, kill: context.kill ? 1 : 0 } };
-      if (
-        signed &&
-        !(await attempt(failures, channel, () => stagePointer(repository, before, pointer, action, context)))
-      ) {
-        continue;
-      }
-      const effect = describeChannel(pointer, context.clock.now());
-      result.channels.push({ channel, signed, pointer, effect });
-    }
-    // Only when no pointer leads there any more: what is not signed by `releases` stops the clients of a whole channel.
-    if (context.channels === undefined && failures.length === 0) {
+    const effect = describeChannel(pointer, repository.context.clock.now());
+    result.channels.push({ channel, state, pointer, effect });
+  }
+  if (options.channels === undefined && failures.length === 0) {
+    // Only when no pointer leads there any more: what `releases` does not sign stops all clients of the channel.
+    if (proposed.length > 0) result.releases = 'waits';
+    else {
       await attempt(failures, 'releases', async () => {
-        result.releases = await removeBuild(repository, version, context.keyNames);
+        result.releases = await removeBuild(repository, version, options.keyNames);
       });
+      if (proposed.length > 0) result.releases = 'waits';
     }
-    if (failures.length > 0) throw incomplete(version, result, failures);
-    result.changed = result.releases === 'removed' || result.channels.some(({ signed }) => signed);
-    return result;
-  });
+  }
+  if (failures.length > 0) throw incomplete(version, result, failures);
+  result.changed =
+    result.releases === 'removed' || result.channels.some(({ state }) => state !== 'unchanged');
+  return result;
+}
 
 /** The pointer without the version; the same object when there is nothing to change. */
 function withdraw(repository: Repository, before: ChannelPointer, options: RevokeOptions): ChannelPointer {
@@ -171,7 +199,7 @@ async function attempt(failures: Failure[], role: string, sign: () => Promise<vo
 
 function incomplete(version: string, result: RevokeResult, failures: Failure[]): PilotageError {
   const { role, error } = failures[0]!;
-  const done = result.channels.map(({ channel }) => channel);
+  const done = result.channels.filter(({ state }) => state !== 'proposed').map(({ channel }) => channel);
   const missing = failures.map(failure => failure.role).join(', ');
   const waits = role === 'releases' ? '' : '; it stays in releases until then';
   return new PilotageError({

@@ -31,6 +31,7 @@ mawk mawk
 wget wget
 softhsm2-util softhsm2
 pkcs11-tool opensc
+ssh-keygen openssh-client
 LIST
 }
 
@@ -41,6 +42,7 @@ describe() {
   util-linux) echo "setpriv: runs the database servers as their own user" ;;
   curl) echo "curl: the bootstrap's downloads" ;;
   softhsm2) echo "SoftHSM: a PKCS#11 token in software, for keys that never leave it" ;;
+  openssh-client) echo "ssh-keygen: signs git tags" ;;
   opensc) echo "OpenSC (pkcs11-tool): signs with a token" ;;
   busybox | dash | gawk | mawk | wget) echo "$1: what the bootstrap finds on one worker node or another" ;;
   openssl) echo "openssl: the bootstrap's signature checks" ;;

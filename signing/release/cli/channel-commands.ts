@@ -130,13 +130,13 @@ async function runRevoke(
     removed: 'out of releases',
     absent: 'not in releases',
     kept: 'still in releases, for the other channels',
+    waits: 'still in releases until the channels below are signed: run this again then',
   }[result.releases];
+  const notes = { signed: '', proposed: ' (waits for more signatures)', unchanged: ' (as before)' };
   print(result, options, () =>
     [
       `${version} is withdrawn, ${kept}:`,
-      ...result.channels.map(
-        ({ channel, signed, effect }) => `  ${channel}: ${effect}${signed ? '' : ' (as before)'}`,
-      ),
+      ...result.channels.map(({ channel, state, effect }) => `  ${channel}: ${effect}${notes[state]}`),
       result.changed ? 'Next: release publish.' : 'It was so already; nothing was signed.',
     ].join('\n'),
   );
