@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import * as z from 'zod';
-import { ChannelPointer, QueueChannels } from '../../lib/protocol/release.ts';
+import { QueueChannels } from '../../lib/protocol/release.ts';
+import type { ChannelPointer } from '../../lib/protocol/release.ts';
 import { signingError } from '../../signing/errors.ts';
 import { compareVersions } from '../../signing/release/compare-versions.ts';
 import { parseTarget } from '../../signing/release/verify-pointer.ts';

@@ -15,7 +15,7 @@ export function matchesPattern(pattern: string, path: string): boolean {
 
 function matchesPart(pattern: string, text: string): boolean {
   const tokens = tokensOf(pattern);
-  const chars = [...text];
+  const chars = Array.from(text);
   let [at, token] = [0, 0];
   // Where to go on when it does not fit: after the last star, one character more given to that star.
   let [starred, givenTo] = [-1, 0];
@@ -38,7 +38,7 @@ function matchesPart(pattern: string, text: string): boolean {
 }
 
 function tokensOf(pattern: string): Token[] {
-  const chars = [...pattern];
+  const chars = Array.from(pattern);
   const tokens: Token[] = [];
   for (let at = 0; at < chars.length; at += 1) {
     const char = chars[at]!;

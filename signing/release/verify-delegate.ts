@@ -1,4 +1,4 @@
-import { verify, type KeyObject } from 'node:crypto';
+import { verify } from 'node:crypto';
 import type { Key, Metadata, Root, Snapshot, Targets, Timestamp } from '@tufjs/models';
 import type { Role } from '@tufjs/models/dist/role.js';
 import { getPublicKey } from '@tufjs/models/dist/utils/key.js';
@@ -68,7 +68,7 @@ function signerOf(key: Key, bytes: Uint8Array, signature: string): string | unde
     });
     if (!verify(hashAlgorithm, bytes, publicKey, Buffer.from(signature, 'hex'))) return undefined;
     // As JWK, in which one key has one form, whether it came as PEM or hex, with a compressed point or without.
-    return JSON.stringify((publicKey.key as KeyObject).export({ format: 'jwk' }));
+    return JSON.stringify(publicKey.key.export({ format: 'jwk' }));
   } catch {
     return undefined;
   }

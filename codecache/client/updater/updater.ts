@@ -85,10 +85,11 @@ export class Updater {
 
   /** Section 5.3. Only 404 and 403 say that there is no newer root; a cache that fails otherwise may hide one. */
   async #updateRoot(): Promise<void> {
-    const { store, get } = this.#options;
+    const { store } = this.#options;
     for (let followed = 0; followed < MAX_ROOTS; followed += 1) {
       const file = this.trusted.fileOf('root', this.trusted.root.signed.version + 1);
-      const bytes = await this.#bounded('root', file, get(file, maxBytes.root).catch(noneThere));
+      const fetched = this.#options.get(file, maxBytes.root).catch(noneThere);
+      const bytes = await this.#bounded('root', file, fetched);
       if (bytes === undefined) return;
       const replaced = this.trusted.updateRoot(bytes);
       // Before the root that says so is kept: a crash in between must not leave what the old keys signed.
