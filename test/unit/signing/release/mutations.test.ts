@@ -69,7 +69,7 @@ function mutate(bytes: Uint8Array, changes: readonly Change[]): Buffer {
     const all = [...places(holder.document, next => (holder.document = next ?? null))];
     const { value, set } = all[step.where % all.length]!;
     if (step.how === 'delete') set(undefined);
-    else if (step.how === 'replace') set([null, 0, '', [], {}, step.text][step.from % 6]!);
+    else if (step.how === 'replace') set([null, 0, '', [], {}, step.text][step.from % 6]);
     else if (step.how === 'copy') set(structuredClone(all[step.from % all.length]!.value));
     else if (step.how === 'nudge') set(nudged(value, step));
     else if (step.how === 'bytes') cut = step;
