@@ -36,6 +36,12 @@ export function exitCodeOf(error: unknown): number {
   return FAILED.test(error.code) ? exitCodes.failed : exitCodes.usage;
 }
 
+/** For an option that may be given more than once: all its values. */
+export const collect = (value: string, previous: string[] | undefined): string[] => [
+  ...(previous ?? []),
+  value,
+];
+
 /** Prints one result: JSON with --json, else the text that `human` makes. */
 export function print<T>(value: T, options: { json?: boolean }, human: (value: T) => string): void {
   process.stdout.write((options.json ? JSON.stringify(value) : human(value)) + '\n');

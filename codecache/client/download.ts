@@ -54,7 +54,7 @@ export interface Source {
   noCache: boolean;
 }
 
-/** How far a file is; told a few times a second. */
+/** How far a file is; told with each piece that comes. */
 export interface Progress {
   path: string;
   bytes: number;

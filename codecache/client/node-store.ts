@@ -27,7 +27,18 @@ export async function openNodeStore(directory: string, trustedRoot: Uint8Array |
     unpackedDirectory: join(directory, 'unpacked'),
   };
   await ensureDirectory(directory, 0o700);
-  const info = await lstat(directory);
+  await checkStoreDirectory(directory);
+  for (const path of [store.metadataDirectory, store.objectsDirectory, store.unpackedDirectory]) {
+    await ensureDirectory(path, 0o700);
+  }
+  return store;
+}
+
+/** Holds the store to be a directory of ours that nobody else can write. @throws E_STORE_UNSAFE, E_FILE_MISSING. */
+export async function checkStoreDirectory(directory: string): Promise<void> {
+  const info = await lstat(directory).catch((error: unknown) => {
+    throw fromSystemError(error, directory);
+  });
   if (!info.isDirectory() || info.uid !== process.getuid?.() || (info.mode & 0o077) !== 0) {
     throw codecacheError({
       code: 'E_STORE_UNSAFE',
@@ -38,10 +49,6 @@ export async function openNodeStore(directory: string, trustedRoot: Uint8Array |
       fix: 'Remove it, or name another directory.',
     });
   }
-  for (const path of [store.metadataDirectory, store.objectsDirectory, store.unpackedDirectory]) {
-    await ensureDirectory(path, 0o700);
-  }
-  return store;
 }
 
 /** Removes a half-made directory, or puts a whole one in its place. */

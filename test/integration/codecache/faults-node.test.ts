@@ -46,8 +46,8 @@ type Result = Partial<FetchedRelease> & { code?: string; where?: string };
 
 /** Starts {@link program}, in front of which `prefix` may change its surroundings. */
 function startClient(t: TestContext, task: object, prefix: string[] = []) {
-  const [command, ...args] = [...prefix, process.execPath, program, JSON.stringify({ rootFile, ...task })];
-  const child = spawn(command!, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const command = [...prefix, process.execPath, program, JSON.stringify({ rootFile, ...task })];
+  const child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] });
   t.after(() => child.kill('SIGKILL'));
   let stdout = '';
   let stderr = '';
@@ -83,7 +83,7 @@ test('64 clients started at once on a cold node fetch everything once, and later
   );
   const results = (await Promise.all(crowd.map(({ results }) => results))).flat();
   assert.equal(results.length, 64);
-  for (const { release, code } of results) assert.equal(release?.version, '1.0.0', code);
+  for (const { release, code } of results) assert.equal(release?.version, '1.0.0', String(code));
   const counts = Map.groupBy(counting.requests, ({ path }) => path);
   for (const [path, requests] of counts) assert.equal(requests.length, 1, path);
   assert.equal(counting.count(TIMESTAMP), 1);
@@ -94,7 +94,7 @@ test('64 clients started at once on a cold node fetch everything once, and later
     startClient(t, { storeDirectory, caches: [counting.url], times: 4 }),
   );
   for (const result of (await Promise.all(warm.map(({ results }) => results))).flat()) {
-    assert.equal(result.release?.version, '1.0.0', result.code);
+    assert.equal(result.release?.version, '1.0.0', String(result.code));
   }
   assert.ok(counting.count(TIMESTAMP) <= 2, 'within 30 s nobody, and after it one');
   assert.equal(counting.count(ARCHIVES), 2);
@@ -107,7 +107,7 @@ test('a client killed in mid-download costs only what it did not bring: the next
   const { child, results } = startClient(t, { storeDirectory, caches: [slow.url] });
   const part = await waitUntil('half of the archive is there', async () => {
     const name = (await readdir(join(storeDirectory, 'objects'))).find(name => name.endsWith('.part'));
-    return (await stat(join(storeDirectory, 'objects', name!))).size === 200_000 && name;
+    return (await stat(join(storeDirectory, 'objects', name!))).size === 200_000 ? name : undefined;
   });
   child.kill('SIGKILL');
   await assert.rejects(results);
@@ -145,7 +145,10 @@ test('a full disk is named, loses nothing and leaves no half file; with room aga
     `ls "${storeDirectory}" "${storeDirectory}/objects" >&2; ${grow.map(arg => `'${arg}'`).join(' ')}`,
   ];
   assert.equal(spawnSync(namespace[0]!, [namespace[1]!, 'true']).status, 0, 'this machine lets nobody mount');
-  const { child, results } = startClient(t, { storeDirectory, caches, then: look }, [...namespace, ...small]);
+  const { child, results } = startClient(t, { storeDirectory, caches, afterwards: look }, [
+    ...namespace,
+    ...small,
+  ]);
   let listed = '';
   child.stderr.on('data', chunk => (listed += String(chunk)));
   const [full, afterwards] = await results;

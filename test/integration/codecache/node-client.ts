@@ -14,7 +14,7 @@ interface Task {
   /** So many fetches at once. */
   times?: number;
   /** A command to run after the first round, and then a second round. */
-  then?: string[];
+  afterwards?: string[];
 }
 
 const task = JSON.parse(process.argv[2] ?? '{}') as Task;
@@ -32,7 +32,7 @@ const fetchOnce = async () => {
 const round = () => Promise.all(Array.from({ length: times }, fetchOnce));
 
 const results = await round();
-const [command, ...args] = task.then ?? [];
+const [command, ...args] = task.afterwards ?? [];
 if (command !== undefined) {
   spawnSync(command, args, { stdio: 'inherit' });
   results.push(...(await round()));
