@@ -10,7 +10,7 @@ export const describeLog = (entries: readonly LogEntry[]): string =>
         .map(([name, value]) => `${name}=${value}`)
         .join(' ');
       const keys = entry.keys.map(key => key.name).join('+');
-      return `${entry.seq} ${entry.at} ${entry.by} ${entry.action} ${entry.role} v${entry.version} by ${keys} ${details}`.trim();
+      return `${entry.seq} ${entry.at} ${entry.by} ${entry.action} ${entry.role} v${entry.version} by ${keys || 'nobody'} ${details}`.trim();
     })
     .join('\n');
 

@@ -14,6 +14,7 @@ export interface RepositoryOptions {
   passphraseFile?: string;
   passphraseDir?: string;
   key?: string[];
+  propose?: boolean;
 }
 
 /** For options that can be repeated. */
@@ -36,13 +37,15 @@ export const signing = (parent: Command, name: string, description: string): Com
     .option('--passphrase-file <file>', 'first line is the passphrase; mode 0600')
     .option('--passphrase-dir <dir>', 'one passphrase file per key name; falls back to --passphrase-file');
 
-/** A command that people sign, who can be named. */
+/** A command that people sign, who can be named, and who may be elsewhere. */
 export const byPeople = (parent: Command, name: string, description: string): Command =>
-  signing(parent, name, description).option(
-    '--key <name>',
-    'who signs; repeat for more (default: as many of the keys that are here as the role needs)',
-    collect,
-  );
+  signing(parent, name, description)
+    .option(
+      '--key <name>',
+      'who signs; repeat for more (default: as many of the keys that are here as the role needs)',
+      collect,
+    )
+    .option('--propose', 'with too few keys here, let it wait for the signatures of others (release sign)');
 
 /** Who signs, as release functions want it. */
 export const signers = (options: RepositoryOptions): { keyNames?: string[] } =>
@@ -79,6 +82,11 @@ const contextOf = (options: RepositoryOptions, storage: Storage, scryptN?: numbe
   clock: systemClock,
   actor: userInfo().username,
   keys: keyRingOf({ ...options, keys: options.keys ?? options.repo }, scryptN),
+  propose: options.propose,
+  onProposed: roles =>
+    void process.stderr.write(
+      `${roles.join(', ')}: waits for more signatures, not yet to be published. Next: release sign --repo ${storage.name} --export FILE.\n`,
+    ),
   onStep:
     process.stderr.isTTY && !options.json ? step => void process.stderr.write(`  ${step}\n`) : undefined,
 });

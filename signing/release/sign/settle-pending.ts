@@ -1,0 +1,84 @@
+import { isSignedFor, shortfall, signersNeeded } from '../authority.ts';
+import { readEventLog, type LogEntry } from '../event-log.ts';
+import { delegatedRoles, metadataName, type PeoplesRole } from '../layout.ts';
+import { moveToStaged } from '../move-staged.ts';
+import { newestFile, readPending, type Pending } from '../pending.ts';
+import { signingState } from '../publish.ts';
+import type { Repository } from '../repository.ts';
+import { sha256Of } from '../role-metadata.ts';
+import { logEvent, trustWith } from '../stage-role.ts';
+
+/**
+ * Stages what has enough signatures by now, together where roles belong together, and logs it with all its signers.
+ *
+ * @returns the roles that were staged.
+ */
+export async function settlePending(repository: Repository): Promise<PeoplesRole[]> {
+  const pending = await readPending(repository);
+  const ready = readyTogether(repository, pending);
+  if (ready.length === 0) return [];
+  const state = signingState(repository);
+  const { entries } = await readEventLog(repository.storage, repository.anchor);
+  for (const { role, version, metadata, bytes } of ready) {
+    const { action, details } = proposalOf(entries, role, version);
+    const signers = Object.keys(metadata.signatures).map(keyId => ({
+      name: repository.state.keyNames[keyId] ?? keyId.slice(0, 12),
+      keyId,
+    }));
+    await logEvent(state, { role, action, details }, metadata.signed, signers, sha256Of(bytes));
+  }
+  repository.context.onStep?.(`stage ${ready.map(({ role }) => role).join(' ')}`);
+  await moveToStaged(
+    repository.storage,
+    new Map(ready.map(({ role, version, bytes }) => [metadataName(role, version), bytes])),
+  );
+  return ready.map(({ role }) => role);
+}
+
+/** What was proposed, as the log tells it. */
+function proposalOf(entries: readonly LogEntry[], role: string, version: number) {
+  const entry = entries.findLast(
+    found => found.action === 'propose' && found.role === role && found.version === version,
+  );
+  const { action, ...details } = entry?.details ?? {};
+  return { action: typeof action === 'string' ? action : 'sign', details };
+}
+
+/** The largest set that is fully signed and leaves every other role readable; else a single one that is. */
+function readyTogether(repository: Repository, pending: readonly Pending[]): Pending[] {
+  let set = [...pending];
+  for (;;) {
+    const signed = set.filter(item => isFullySigned(repository, set, item));
+    if (signed.length === set.length) break;
+    set = signed;
+  }
+  if (leavesAllReadable(repository, set)) return set;
+  const single = set.find(
+    item => isFullySigned(repository, [item], item) && leavesAllReadable(repository, [item]),
+  );
+  return single ? [single] : [];
+}
+
+function isFullySigned(
+  repository: Repository,
+  set: readonly Pending[],
+  { role, metadata }: Pending,
+): boolean {
+  const { required } = signersNeeded(role, repository, trustWith(repository, draftsOf(set)));
+  const signedBy = new Set(Object.keys(metadata.signatures));
+  return shortfall(required, signedBy, repository.state.config.bareNodes) === null;
+}
+
+/** Whether each role, with what the set changes, is signed by keys that its delegator then lists. */
+function leavesAllReadable(repository: Repository, set: readonly Pending[]): boolean {
+  const next = trustWith(repository, draftsOf(set));
+  const fileOf = (role: PeoplesRole) =>
+    set.find(item => item.role === role)?.metadata ?? newestFile(repository, role).metadata;
+  return (
+    isSignedFor(next.root.metadata, 'targets', fileOf('targets')) &&
+    delegatedRoles.every(role => isSignedFor(next.targets.metadata, role, fileOf(role)))
+  );
+}
+
+const draftsOf = (set: readonly Pending[]) =>
+  set.map(({ role, metadata }) => ({ role, signed: metadata.signed }));
