@@ -95,7 +95,10 @@ test('store, cache, fetch and stats work together from the command line', async 
   assert.match(run('cache', 'stats', '--url', cache.url).stdout, /hits \d+, joined/);
   assert.equal(await cache.end(), 0);
   assert.equal(await store.end(), 0);
-  const gone = run(...args);
+  const local = run(...args, '--json');
+  assert.match(local.stdout, /"cache":"local"/, 'all is there, and was checked a moment ago');
+  const cold = [...args.slice(0, -1), join(directory, 'cold')];
+  const gone = run(...cold, '--patience-seconds', '0');
   assert.equal(gone.status, 4);
   assert.match(gone.stderr, /E_CACHE_UNREACHABLE/);
 });
