@@ -42,7 +42,7 @@ async function counted(t: TestContext) {
 
 test('64 wrappers at once: one request for what never changes, one question in 30 s, nothing torn', async t => {
   const { front, options, metadata } = await counted(t);
-  const watch = watchMetadata(metadata);
+  const watch = watchMetadata(t, metadata);
   for (const kind of ['cold', 'warm']) {
     front.requests.length = 0;
     const begun = Date.now();
@@ -65,25 +65,26 @@ test('64 wrappers at once: one request for what never changes, one question in 3
 });
 
 /** Reads every metadata file again and again; `end` gives the number of readings. */
-function watchMetadata(metadata: string): { end: () => Promise<number> } {
-  let on = true;
-  let readings = 0;
+function watchMetadata(t: TestContext, metadata: string): { end: () => Promise<number> } {
+  const ended = new AbortController();
+  t.after(() => ended.abort());
   const watching = (async () => {
-    while (on) {
+    let readings = 0;
+    while (!ended.signal.aborted) {
       for (const name of await readdir(metadata, { recursive: true }).catch(() => [])) {
         if (!name.endsWith('.json')) continue;
         const text = await readFile(join(metadata, name), 'utf8').catch(() => '{}');
         assert.doesNotThrow(() => JSON.parse(text) as unknown, name);
         readings += 1;
       }
-      await new Promise(setImmediate);
+      await new Promise(resolve => setTimeout(resolve, 2));
     }
     return readings;
   })();
   watching.catch(() => undefined);
   return {
     end: () => {
-      on = false;
+      ended.abort();
       return watching;
     },
   };
