@@ -54,6 +54,7 @@ async function runStore(options: StoreOptions): Promise<void> {
     log,
     limits: { idleSeconds, headerSeconds, maxConnections },
     accessLog: config.accessLog,
+    history: config.history,
   });
   shutdown.defer('store server', () => server.close());
   process.on('SIGHUP', () => server.reopenLog());

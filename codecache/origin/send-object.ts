@@ -58,7 +58,7 @@ async function describe(file: PublicFile, name: ServedName): Promise<Described> 
 }
 
 /** The same for the same log wherever it is kept: each entry holds the hash of the one before. */
-async function logTag(file: PublicFile): Promise<string> {
+export async function logTag(file: PublicFile): Promise<string> {
   const start = Math.max(0, file.size - LOG_TAIL_BYTES);
   const tail = file.size === 0 ? [] : await file.stream(start, file.size - 1).toArray();
   return `"${file.size.toString(16)}-${sha256(Buffer.concat(tail))}"`;

@@ -9,6 +9,7 @@ import type { PlainServer, ServerLimits } from '../http/plain-server.ts';
 import { openAccessLog } from './access-log.ts';
 import { cacheControl } from './cache-control.ts';
 import type { ServedName } from './cache-control.ts';
+import { historyPages } from './history/serve-history.ts';
 import { watchStore } from './inspect-store.ts';
 import { openPublicFiles } from './public-files.ts';
 import type { StoreSource } from './public-files.ts';
@@ -23,7 +24,7 @@ export interface StoreServer extends PlainServer {
 
 /**
  * Serves the public part of a release repository: its files with explicit Cache-Control, strong ETags, HEAD, conditional
- * requests and single ranges; /livez, /readyz, /metrics. Reads only; nothing outside `metadata/`, `targets/` and the
+ * requests and single ranges; /livez, /readyz, /metrics, /history. Reads only; nothing outside `metadata/`, `targets/` and the
  * event log.
  *
  * @param options.accessLog file for one line per answer; `-` for the program's own log; none without it.
@@ -36,6 +37,8 @@ export async function serveStore(
     clock?: Clock;
     limits?: Partial<ServerLimits>;
     accessLog?: string | undefined;
+    /** Whether there are history pages, default true. */
+    history?: boolean;
   },
 ): Promise<StoreServer> {
   const { log, clock = systemClock } = options;
@@ -46,6 +49,9 @@ export async function serveStore(
   const metrics = new StoreMetrics(clock);
   const accessLog = options.accessLog === undefined ? undefined : await openAccessLog(options.accessLog, log);
   opened.defer(() => accessLog?.close());
+  const history =
+    options.history === false ? undefined : historyPages({ source: sourceOf(options), files, clock, log });
+  opened.defer(() => history?.close());
   const service: Readonly<Record<string, (request: IncomingMessage, response: ServerResponse) => unknown>> = {
     '/livez': (request, response) =>
       sendJson(request, response, { live: true, program: 'store', version: buildVersion }),
@@ -64,15 +70,19 @@ export async function serveStore(
       response.end(request.method === 'HEAD' ? undefined : body);
     },
   };
-  const kindOf = (target: string): RequestKind =>
-    Object.hasOwn(service, target) ? 'service' : (servedName(target)?.kind ?? 'none');
+  const isHistory = (target: string) => history !== undefined && HISTORY.test(target);
+  const kindOf = (target: string): RequestKind => {
+    if (isHistory(target)) return 'history';
+    return Object.hasOwn(service, target) ? 'service' : (servedName(target)?.kind ?? 'none');
+  };
 
   const server = await startPlainServer({
     listen: options.listen,
     handler: async (request, response) => {
       const target = request.url ?? '';
       const name = servedName(target);
-      if (Object.hasOwn(service, target)) await service[target]!(request, response);
+      if (isHistory(target)) await history!.answer(request, response);
+      else if (Object.hasOwn(service, target)) await service[target]!(request, response);
       else if (!name || !(await sendObject(request, response, name, { files, clock }))) {
         sendText(request, response, 404, 'Not found.', cacheControl(name, 404, clock.now()));
       }
@@ -94,6 +104,11 @@ export async function serveStore(
     },
   };
 }
+
+const HISTORY = /^\/history(\.json)?([/?]|$)/;
+
+const sourceOf = (options: StoreSource): StoreSource =>
+  'directory' in options ? { directory: options.directory } : { repository: options.repository };
 
 function servedName(target: string): ServedName | undefined {
   if (target === '/log.jsonl') return { kind: 'log', path: 'log.jsonl' };
