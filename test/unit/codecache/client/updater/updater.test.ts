@@ -183,6 +183,43 @@ test('what is refused is not kept, and nothing that was kept is lost', async () 
   await refreshed(repository, store);
 });
 
+test('nothing goes back: not the timestamp, not the snapshot that it names, not a role that the snapshot names', async () => {
+  const repository = new TufSimulator();
+  const { store, kept, versionOf } = memoryStore();
+  repository.delegate('targets', 'more');
+  for (let i = 0; i < 3; i += 1) repository.publish('more', 'targets', 'snapshot', 'timestamp');
+  await refreshed(repository, store);
+  const before = new Map(kept);
+  const sent = new Map(repository.files);
+  const back = async (code: string, ...roles: [string, number][]) => {
+    const versions = [...repository.roles].map(([role, { version }]) => [role, version as number] as const);
+    for (const [role, version] of roles) repository.roles.get(role)!.version = version - 1;
+    repository.publish(...roles.map(([role]) => role));
+    await assert.rejects(refreshed(repository, store), { code }, JSON.stringify(roles));
+    for (const [role, version] of versions) repository.roles.get(role)!.version = version;
+    for (const [file, bytes] of sent) repository.files.set(file, bytes);
+  };
+  await back('E_TUF_STALE', ['timestamp', 3]);
+  assert.deepEqual(kept, before);
+  await back('E_TUF_ROLLBACK', ['snapshot', 3], ['timestamp', 5]);
+  assert.deepEqual(kept, before);
+  await back('E_TUF_ROLLBACK', ['more', 2], ['snapshot', 5], ['timestamp', 5]);
+  assert.equal(versionOf('timestamp'), 5, 'verified, so it is kept');
+  assert.equal(versionOf('snapshot'), 4, 'refused, so it is not');
+});
+
+test('a timestamp with the version that is trusted changes nothing, whatever it says', async () => {
+  const repository = new TufSimulator();
+  const { store, kept } = memoryStore();
+  await refreshed(repository, store);
+  const before = new Map(kept);
+  const timestamp = repository.roles.get('timestamp')!;
+  const other = { ...timestamp, meta: { 'snapshot.json': { version: 100 } } };
+  repository.files.set('timestamp.json', signWith(other, repository.keys.get('timestamp')!));
+  await refreshed(repository, store);
+  assert.deepEqual(kept, before);
+});
+
 test('time stands still during an update, and decides what expired', async () => {
   const repository = new TufSimulator();
   for (const role of ['root', 'timestamp', 'snapshot', 'targets']) {
