@@ -11,7 +11,7 @@ import { writeReleaseState } from '../queries/write-release-state.ts';
 import type { ServerTables } from '../schema.ts';
 import { judgeVersion, mergeReleaseStates, ReleaseState } from './release-state.ts';
 import type { Verdict } from './release-state.ts';
-import { urlReader } from './release-store.ts';
+import { urlReader } from '../../signing/release/read-url.ts';
 import { verifyStore } from './verify-store.ts';
 
 /** What the signed code store says, as far as a server acts on it. */

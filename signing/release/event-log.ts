@@ -5,7 +5,7 @@ import { stableJson } from '../stable-json.ts';
 import { places } from './layout.ts';
 import type { Storage } from './storage/storage.ts';
 
-const MAX_LOG_BYTES = 256 * 2 ** 20;
+export const MAX_LOG_BYTES = 256 * 2 ** 20;
 const hex = z.string().regex(/^[0-9a-f]{64}$/);
 
 /** One signing event; a line of `log.jsonl`. */

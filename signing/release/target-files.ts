@@ -47,7 +47,8 @@ export async function verifyTarget(storage: Storage, target: TargetFile): Promis
   }
 }
 
-async function hashStream(stream: Readable): Promise<{ sha256: string; bytes: number }> {
+/** Hash and length of what a stream gives. */
+export async function hashStream(stream: Readable): Promise<{ sha256: string; bytes: number }> {
   const hash = createHash('sha256');
   let bytes = 0;
   stream.on('data', (chunk: Buffer) => (bytes += chunk.length));

@@ -16,6 +16,7 @@ export class TrustedMetadata {
   /** The one time against which everything of this update is judged (section 5.1). */
   readonly nowMs: number;
   readonly #at: (file: string) => string;
+  readonly #mayExpire: (role: string) => boolean;
   #root: Metadata<Root>;
   #timestamp: Metadata<Timestamp> | undefined;
   #snapshot: Metadata<Snapshot> | undefined;
@@ -26,10 +27,15 @@ export class TrustedMetadata {
   /**
    * @param root the trusted one; it may be expired, for only the last of its chain may not (section 5.3.10).
    * @param options.at the cache or directory of a file, for errors.
+   * @param options.mayExpire roles that are taken after their expiry too: for copies, which others judge again.
    */
-  constructor(root: Uint8Array, options: { nowMs: number; at: (file: string) => string }) {
+  constructor(
+    root: Uint8Array,
+    options: { nowMs: number; at: (file: string) => string; mayExpire?: (role: string) => boolean },
+  ) {
     this.nowMs = options.nowMs;
     this.#at = options.at;
+    this.#mayExpire = options.mayExpire ?? (() => false);
     const where = this.#at('root.json');
     this.#root = parseMetadata('root', root, where);
     delegate(this.#root, 'root', this.#root, where);
@@ -194,7 +200,7 @@ export class TrustedMetadata {
   }
 
   #fresh(role: string, { signed }: AnyMetadata): void {
-    if (this.nowMs < Date.parse(signed.expires)) return;
+    if (this.nowMs < Date.parse(signed.expires) || this.#mayExpire(role)) return;
     throw signingError({
       code: 'E_TUF_EXPIRED',
       message: `The signature of the role "${role}" expired on ${signed.expires}.`,

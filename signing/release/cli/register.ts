@@ -3,8 +3,10 @@ import { registerKeys } from '../../keys/commands.ts';
 import { registerBuildCommands } from './build-commands.ts';
 import { registerChannelCommands } from './channel-commands.ts';
 import { registerHistoryCommands } from './history-commands.ts';
+import { registerMirrorCommands } from './mirror-commands.ts';
 import { registerRefreshCommands } from './refresh-commands.ts';
 import { registerRepositoryCommands } from './repository-commands.ts';
+import { registerSignCommands } from './sign-commands.ts';
 
 /** Mounts `pilotage release …`: what release managers do. */
 export function registerRelease(program: Command): void {
@@ -19,5 +21,7 @@ export function registerRelease(program: Command): void {
   registerBuildCommands(release);
   registerChannelCommands(release);
   registerHistoryCommands(release);
+  registerSignCommands(release);
+  registerMirrorCommands(release);
   registerKeys(release);
 }

@@ -1,0 +1,30 @@
+import { metadataPlace, readMetadata, readState, type ReleaseContext } from '../repository.ts';
+import { withRepositoryLock } from '../repository-lock.ts';
+import { fileStorage } from '../storage/file-storage.ts';
+import { copyPublic, type CopyResult } from './copy-public.ts';
+import { isNeeded } from './may-expire.ts';
+import { storageSource } from './public-source.ts';
+
+/**
+ * Writes what is public as static files that any web server can serve: `metadata/`, `targets/`, `log.jsonl`. Everything is
+ * verified before it is copied; run again it brings only what is new, and never leaves clients without a whole tree.
+ *
+ * @param context.directory of the web server; made when missing.
+ * @throws as {@link copyPublic}; E_REPOSITORY_MISSING, E_REPOSITORY_LOCKED.
+ */
+export async function exportTree(context: ReleaseContext & { directory: string }): Promise<CopyResult> {
+  const { storage, clock, lockWaitSeconds, directory } = context;
+  await readState(storage);
+  return withRepositoryLock({ storage, clock, waitSeconds: lockWaitSeconds }, async () =>
+    copyPublic({
+      from: storageSource(storage),
+      // Half-written files are kept out of what the web server serves.
+      to: { ...fileStorage(directory), workDirectory: () => storage.workDirectory() },
+      folder: '',
+      trustedRoot: await readMetadata(storage, metadataPlace('root', 1)),
+      clock,
+      mayExpire: role => !isNeeded(role),
+      onStep: context.onStep,
+    }),
+  );
+}
