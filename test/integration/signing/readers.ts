@@ -6,7 +6,7 @@ import { BaseFetcher, Updater } from 'tuf-js';
 import { DownloadHTTPError } from 'tuf-js/dist/error.js';
 import { fetchRelease } from '../../../codecache/client/fetch-release.ts';
 import { PilotageError } from '../../../lib/errors.ts';
-import { ChannelPointer } from '../../../lib/protocol/release.ts';
+import { ChannelPointer, type Floors } from '../../../lib/protocol/release.ts';
 import { describeRelease } from '../../../signing/release/describe-release.ts';
 import { serveTree, sha256Of, type Tree } from '../codecache/forgery.ts';
 import { runWrapper } from '../codecache/wrapper-box.ts';
@@ -22,12 +22,8 @@ export type Seen = string;
 export interface Readers {
   /** Stock tuf-js. A release that is withdrawn is none of its business: it says where the pointer leads. */
   tufJs(): Promise<Seen>;
-  /** Our TypeScript client. */
-  client(): Promise<Seen>;
-  /** The sh bootstrap; it starts the pilot, and the pilot says its version. */
-  wrapper(): Promise<Seen>;
-  /** Client and wrapper, which must agree. */
-  nodes(): Promise<Seen>;
+  /** Our TypeScript client, and the sh bootstrap, which starts the pilot, and the pilot says its version. They must agree. */
+  nodes(floors?: Floors): Promise<Seen>;
 }
 
 /**
@@ -72,10 +68,17 @@ export async function makeReaders(
       return (error as Error).constructor.name;
     }
   };
-  const client = async () => {
+  const client = async (floors: Floors | null) => {
     const storeDirectory = join(directory, 'client');
     await forgetChecks(storeDirectory);
-    const asked = { trustedRoot: rootJson, storeDirectory, caches: [url], queue: 'Q1', patienceSeconds: 0 };
+    const asked = {
+      trustedRoot: rootJson,
+      storeDirectory,
+      caches: [url],
+      queue: 'Q1',
+      patienceSeconds: 0,
+      floors,
+    };
     try {
       const { release, pilotDirectory } = await fetchRelease(asked);
       const text = await readFile(join(pilotDirectory, 'pilot.mjs'), 'utf8');
@@ -86,19 +89,19 @@ export async function makeReaders(
       throw error;
     }
   };
-  const wrapper = async () => {
+  const wrapper = async (floors: Floors | null) => {
     const store = join(directory, 'wrapper');
     const box = join(directory, `box-${(runs += 1)}`);
-    const run = await runWrapper({ directory: box, store, rootJson, caches: [url] });
+    const run = await runWrapper({ directory: box, store, rootJson, caches: [url], floors });
     if (run.exit !== 0) return run.result.code;
     return /^I am (\S+)$/m.exec(run.stdout)?.[1] ?? run.stdout;
   };
-  const nodes = async () => {
-    const [a, b] = await Promise.all([client(), wrapper()]);
+  const nodes = async (floors: Floors | null = null) => {
+    const [a, b] = await Promise.all([client(floors), wrapper(floors)]);
     assert.equal(a, b, 'client and wrapper agree');
     return a;
   };
-  return { tufJs, client, wrapper, nodes };
+  return { tufJs, nodes };
 }
 
 const speakingHash = (version: string) => sha256Of(Buffer.from(speakingPilot(version)['pilot.mjs']!));

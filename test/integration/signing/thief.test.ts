@@ -1,0 +1,194 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { stableJson } from '../../../signing/stable-json.ts';
+import { makeReleaseRepository, type ReleaseRepositoryLab } from '../../lab/release-repository.ts';
+import { temporaryDirectory } from '../../lab/temporary.ts';
+import { forge, newest, readTree, sha256Of, type Signed, type Tree } from '../codecache/forgery.ts';
+import { makeReaders, speakingPilot, type Readers } from './readers.ts';
+
+/**
+ * What somebody with some of the keys, who also owns the store and every cache, can and cannot do to nodes; see "When a key
+ * is stolen" in docs/how-to/release-manager.md.
+ */
+interface Scene {
+  lab: ReleaseRepositoryLab;
+  /** With stable on 1.0.0, as it was published first. */
+  past: Tree;
+  /** With stable on 1.1.0: what a node of today trusts. */
+  present: Tree;
+  /** Another node, stock tuf-js included; `shows` decides what the thief's store serves. */
+  node(name: string): Promise<Readers & { shows(tree: Tree): void }>;
+}
+
+async function scene(t: TestContext): Promise<Scene> {
+  const directory = await temporaryDirectory(t, 'thief');
+  const lab = await makeReleaseRepository({ directory, pilotFiles: speakingPilot('1.0.0') });
+  const past = await readTree(lab.publicDirectory);
+  await lab.addPilot('1.1.0', speakingPilot('1.1.0'));
+  await lab.promote({ version: '1.1.0', channel: 'stable' });
+  await lab.publish();
+  const present = await readTree(lab.publicDirectory);
+  const node = async (name: string) => {
+    let shown = present;
+    const options = { directory: join(directory, name), rootJson: lab.rootJson, current: () => shown };
+    return { ...(await makeReaders(t, options)), shows: (tree: Tree) => void (shown = tree) };
+  };
+  return { lab, past, present, node };
+}
+
+/** A node that trusts the present refuses what the thief serves; stock tuf-js does so too. */
+async function refuses(scene: Scene, what: string, tree: Tree, codes: string[]): Promise<void> {
+  const node = await scene.node(what);
+  assert.deepEqual([await node.tufJs(), await node.nodes()], ['1.1.0', '1.1.0']);
+  node.shows(tree);
+  const seen = await node.nodes();
+  assert.ok(codes.includes(seen), `${what}: ${seen}`);
+  assert.match(await node.tufJs(), /Error$/, what);
+}
+
+/** The tree with an evil build in `releases`, and where it is. */
+async function evilBuild(tree: Tree, version: string) {
+  const lure = [...tree].find(([path]) => path.includes('pilot-1.0.0'))![1];
+  const bytes = Buffer.concat([lure, Buffer.from('evil')]);
+  const path = `pilot/${version}/pilot-${version}.tar.gz`;
+  const sha256 = sha256Of(bytes);
+  const place = `targets/pilot/${version}/${sha256}.pilot-${version}.tar.gz`;
+  const target = { hashes: { sha256 }, length: bytes.length, custom: { files: {} } };
+  return { path, sha256, put: (signed: Signed) => (signed.targets[path] = target), file: { [place]: bytes } };
+}
+
+/** The pointer of a channel led to a build. */
+function ledTo(tree: Tree, channel: string, build: { path: string; sha256: string }, version: string) {
+  const { signed } = newest(tree, channel);
+  const old = signed.targets[`channels/${channel}.json`].hashes.sha256 as string;
+  const pointer = JSON.parse(tree.get(`targets/channels/${old}.${channel}.json`)!.toString()) as Signed;
+  pointer.serial += 1;
+  pointer.current.version = version;
+  pointer.current.pilot = { ...build, version };
+  const bytes = stableJson(pointer);
+  const sha256 = sha256Of(bytes);
+  const entry = { hashes: { sha256 }, length: bytes.length };
+  return {
+    put: (role: Signed) => (role.targets[`channels/${channel}.json`] = entry),
+    file: { [`targets/channels/${sha256}.${channel}.json`]: bytes },
+  };
+}
+
+const online = ['snapshot', 'timestamp'];
+
+test('with the online keys a thief introduces no build, moves no channel and takes no role back', async t => {
+  const { lab, past, present, node } = await scene(t);
+  const refused = refuses.bind(null, { lab, past, present, node });
+  const evil = await evilBuild(present, '6.6.6');
+  await refused(
+    'a build signed by the online keys',
+    await forge(present, lab, { releases: { edit: evil.put, signers: online } }, evil.file),
+    ['E_TUF_SIGNATURE'],
+  );
+  const pointer = ledTo(present, 'stable', { path: evil.path, sha256: evil.sha256 }, '6.6.6');
+  await refused(
+    'a channel moved by the online keys',
+    await forge(present, lab, { stable: { edit: pointer.put, signers: online } }, pointer.file),
+    ['E_TUF_SIGNATURE'],
+  );
+  const former = ['releases', 'stable'].map(role => ({ role, file: newest(past, role) }));
+  const takenBack = (roles: string[]) =>
+    forge(present, lab, {
+      snapshot: {
+        edit: signed => {
+          for (const { role, file } of former.filter(({ role }) => roles.includes(role))) {
+            const bytes = past.get(file.path)!;
+            const hashes = { sha256: sha256Of(bytes) };
+            signed.meta[`${role}.json`] = { hashes, length: bytes.length, version: file.version };
+          }
+        },
+      },
+    });
+  for (const roles of [['releases'], ['stable'], ['releases', 'stable']]) {
+    await refused(`${roles.join(' and ')} taken back`, await takenBack(roles), ['E_TUF_ROLLBACK']);
+  }
+  await refused('an older timestamp', past, ['E_TUF_STALE']);
+
+  // A node that has seen nothing yet knows the serials of its channels from whoever submitted it.
+  const cold = await node('cold');
+  cold.shows(await takenBack(['releases', 'stable']));
+  const floors = { root: 1, timestamp: 0, snapshot: 0, channelSerials: { stable: 2 }, signedTimeMs: 0 };
+  assert.equal(await cold.nodes(floors), 'E_CHANNEL_FLOOR');
+});
+
+test('with the online keys a thief can hold back news, but not beyond the signatures of people', async t => {
+  const { lab, present, node } = await scene(t);
+  const held = await node('held');
+  // Timestamps of his own, over and over, for the same old snapshot: nodes go on with what they had.
+  held.shows(await forge(present, lab, {}));
+  assert.equal(await held.nodes(), '1.1.0');
+  for (const role of ['releases', 'stable', 'queues', 'targets', 'root']) {
+    const edit = (signed: Signed) => (signed.expires = '2020-01-01T00:00:00Z');
+    const late = await node(`late-${role}`);
+    late.shows(await forge(present, lab, { [role]: { edit } }));
+    assert.equal(await late.nodes(), 'E_TUF_EXPIRED', role);
+  }
+  // What he holds back, a server that nodes can reach tells them of.
+  const floors = { root: 1, timestamp: 1, snapshot: 1, channelSerials: { stable: 3 }, signedTimeMs: 0 };
+  assert.equal(await held.nodes(floors), 'E_CHANNEL_FLOOR');
+});
+
+test('with the key of releases, and the online keys, a thief reaches no queue', async t => {
+  const { lab, past, present, node } = await scene(t);
+  const evil = await evilBuild(present, '6.6.6');
+  const added = { releases: { edit: evil.put, signers: ['builder'] } };
+  const quiet = await node('quiet');
+  quiet.shows(await forge(present, lab, added, evil.file));
+  assert.deepEqual([await quiet.tufJs(), await quiet.nodes()], ['1.1.0', '1.1.0'], 'no channel leads there');
+
+  const pointer = ledTo(present, 'stable', { path: evil.path, sha256: evil.sha256 }, '6.6.6');
+  const files = { ...evil.file, ...pointer.file };
+  const refused = refuses.bind(null, { lab, past, present, node });
+  await refused(
+    'a channel moved by the builder',
+    await forge(present, lab, { ...added, stable: { edit: pointer.put, signers: ['builder'] } }, files),
+    ['E_TUF_SIGNATURE'],
+  );
+  const other = await evilBuild(present, '1.1.0');
+  const replaced = await node('replaced');
+  replaced.shows(
+    await forge(present, lab, { releases: { edit: other.put, signers: ['builder'] } }, other.file),
+  );
+  assert.equal(
+    await replaced.nodes(),
+    'E_CHANNEL_MISMATCH',
+    'other bytes for a version that a channel names',
+  );
+
+  // A role answers for its own paths only, whatever it signs.
+  const claimed = ledTo(present, 'stable', { path: evil.path, sha256: evil.sha256 }, '6.6.6');
+  const both = (signed: Signed) => {
+    evil.put(signed);
+    claimed.put(signed);
+  };
+  const deaf = await node('deaf');
+  deaf.shows(await forge(present, lab, { releases: { edit: both, signers: ['builder'] } }, files));
+  assert.deepEqual([await deaf.tufJs(), await deaf.nodes()], ['1.1.0', '1.1.0']);
+});
+
+test('with one of two keys of stable, and the online keys, a thief does not move stable', async t => {
+  const { lab, past, present, node } = await scene(t);
+  const refused = refuses.bind(null, { lab, past, present, node });
+  const build = newest(past, 'releases').signed.targets['pilot/1.0.0/pilot-1.0.0.tar.gz'] as Signed;
+  const old = { path: 'pilot/1.0.0/pilot-1.0.0.tar.gz', sha256: build.hashes.sha256 as string };
+  const pointer = ledTo(present, 'stable', old, '1.0.0');
+  const attempts: [string, string[], string[]][] = [
+    ['one key', ['manager-1'], ['E_TUF_SIGNATURE']],
+    ['one key twice', ['manager-1', 'manager-1'], ['E_TUF_SIGNATURE', 'E_TUF_FORMAT']],
+    ['one key and those of other roles', ['manager-1', 'builder', ...online], ['E_TUF_SIGNATURE']],
+  ];
+  for (const [what, signers, codes] of attempts) {
+    const tree = await forge(present, lab, { stable: { edit: pointer.put, signers } }, pointer.file);
+    await refused(what, tree, codes);
+  }
+  // With both it would be a good pointer: the attempts fail by their signatures and by nothing else.
+  const two = await node('two managers');
+  two.shows(await forge(present, lab, { stable: { edit: pointer.put } }, pointer.file));
+  assert.deepEqual([await two.tufJs(), await two.nodes()], ['1.0.0', '1.0.0']);
+});
