@@ -108,18 +108,28 @@ async function used(planned: Planned[]): Promise<string[]> {
 
 async function bring(options: InstallOptions, wanted: Planned[]): Promise<void> {
   try {
-    for (const build of wanted) await fetchArchive(options, build);
-    for (const build of wanted) await unpackArchive(options, build);
+    for (const build of wanted) await keepIfCut(options, build, () => fetchArchive(options, build));
+    for (const build of wanted) await keepIfCut(options, build, () => unpackArchive(options, build));
     for (const { work, directory, part } of wanted) {
       await placeDirectory(work, directory);
       await rm(part, { force: true });
     }
-  } catch (error) {
-    const cut = options.signal?.aborted === true || isUnreachable(error);
-    if (!cut) for (const { part } of wanted) await rm(part, { force: true });
-    throw error;
   } finally {
     for (const { work } of wanted) await rm(work, { recursive: true, force: true });
+  }
+}
+
+/** What came of an archive is kept for whoever goes on when the download was cut, and only then. */
+async function keepIfCut(
+  { signal }: InstallOptions,
+  { part }: Planned,
+  work: () => Promise<void>,
+): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (signal?.aborted !== true && !isUnreachable(error)) await rm(part, { force: true });
+    throw error;
   }
 }
 

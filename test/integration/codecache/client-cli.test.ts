@@ -47,7 +47,14 @@ const run = (...args: string[]): Promise<Done> =>
 const fetchInto = (store: string, caches: string[], ...more: string[]) =>
   run(
     'fetch',
-    ...['--root', root, '--queue', 'Q', '--store', store, '--patience-seconds', '0'],
+    '--root',
+    root,
+    '--queue',
+    'Q',
+    '--store',
+    store,
+    '--patience-seconds',
+    '0',
     ...caches.flatMap(cache => ['--cache', cache]),
     ...more,
   );
@@ -101,7 +108,7 @@ test('list shows what is kept and why, prune makes room, and both refuse what is
   const { release } = JSON.parse(fetched.stdout) as { release: { sha256: string } };
   const listed = await run('list', '--store', store);
   assert.match(listed.stdout, new RegExp(`unpacked/${release.sha256}  .*named by a channel`));
-  const old = `${'0'.repeat(64)}`;
+  const old = '0'.repeat(64);
   await writeFile(join(store, 'objects', old), 'x'.repeat(5000));
   await utimes(join(store, 'objects', old), 0, 0);
   const entries = JSON.parse((await run('list', '--store', store, '--json')).stdout) as {

@@ -205,6 +205,14 @@ test('a download that stalls goes on through the next cache, from where it was',
   assert.equal(request!.sent, pilotBytes - 20_000);
 });
 
+test('of two archives the one that came well is not fetched again when the other was refused', async t => {
+  const liar = await front(t, [{ path: /node-/, fault: { kind: 'flip', at: 9 } }]);
+  const good = await front(t);
+  assert.equal((await fetchRelease(await node(t, [liar.url, good.url]))).cache, good.url);
+  assert.deepEqual([liar.count(PILOT), good.count(PILOT)], [1, 0]);
+  assert.deepEqual([liar.count(/node-/), good.count(/node-/)], [2, 1]);
+});
+
 test('a false beginning is thrown away before the cache that sent the rest is blamed', async t => {
   const liar = await front(t, [
     { path: PILOT, times: 1, fault: { kind: 'flip', at: 10 } },
