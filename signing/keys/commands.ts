@@ -2,7 +2,7 @@ import { createPublicKey } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Option, type Command } from 'commander';
-import { action, print } from '../../lib/cli.ts';
+import { action, collect, print } from '../../lib/cli.ts';
 import { systemClock } from '../../lib/clock.ts';
 import { libError } from '../../lib/errors.ts';
 import { ensureDirectory, readTextBounded, writeFileAtomic } from '../../lib/files.ts';
@@ -37,7 +37,6 @@ interface NewKeyOptions extends KeyOptions {
   env?: string[];
 }
 
-const collect = (value: string, previous: string[] | undefined): string[] => [...(previous ?? []), value];
 const hasTerminal = () => process.stdin.isTTY && process.stderr.isTTY;
 
 /** Where passphrases come from for a command line: directory, file, environment's file, terminal. */

@@ -1,19 +1,20 @@
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
-import { action, print } from '../../../lib/cli.ts';
+import { action, collect, print } from '../../../lib/cli.ts';
 import { systemClock } from '../../../lib/clock.ts';
 import { libError } from '../../../lib/errors.ts';
 import { readFileBounded, writeFileAtomic } from '../../../lib/files.ts';
 import { keyRingOf } from '../../keys/commands.ts';
-import { peoplesRoles } from '../layout.ts';
+import { peoplesRoles, type Role } from '../layout.ts';
 import { withRepository, type Repository } from '../repository.ts';
 import { MAX_METADATA_BYTES } from '../role-metadata.ts';
+import { rotateKey } from '../rotate-key.ts';
 import { exportRequest } from '../sign/export-request.ts';
 import { importRequest, type ImportedItem } from '../sign/import-request.ts';
 import { dropPending, listPending, type PendingStatus } from '../sign/list-pending.ts';
 import { signRequest, type SignedRequest } from '../sign/sign-request.ts';
 import { readRequest, requestBytes, type SigningRequest } from '../sign/signing-request.ts';
-import { collect, withContext, type RepositoryOptions } from './options.ts';
+import { byPeople, signers, withContext, type RepositoryOptions } from './options.ts';
 
 interface SignOptions extends Omit<RepositoryOptions, 'repo'> {
   repo?: string;
@@ -27,8 +28,30 @@ interface SignOptions extends Omit<RepositoryOptions, 'repo'> {
   yes?: boolean;
 }
 
-/** Mounts `release sign`: people sign apart, each where their key is. */
+interface RotateKeyOptions extends RepositoryOptions {
+  remove?: string[];
+  add?: string[];
+  new: boolean;
+  threshold?: string;
+}
+
+/** Mounts `release rotate-key`, and `release sign`: people sign apart, each where their key is. */
 export function registerSignCommands(release: Command): void {
+  byPeople(
+    release,
+    'rotate-key <role...>',
+    'Change the keys of roles; takes effect with the next publish.\n' +
+      'Without --add a new key NAME-next is made for each key that goes.',
+  )
+    .option('--remove <name>', 'key that goes; repeat for more (default: the only key of the role)', collect)
+    .option(
+      '--add <name>',
+      'key that comes, as NAME.key.json or NAME.pub.json in --keys; repeat for more',
+      collect,
+    )
+    .option('--no-new', 'make no new keys')
+    .option('--threshold <number>', 'signatures that the role needs from now on')
+    .action(action(runRotateKey));
   release
     .command('sign [request]')
     .description(
@@ -51,6 +74,36 @@ export function registerSignCommands(release: Command): void {
     .option('--out <file>', 'write the signed request here (default: over the one that was read)')
     .option('--yes', 'sign without asking')
     .action(action(runSign));
+}
+
+async function runRotateKey(options: RotateKeyOptions, words?: string): Promise<void> {
+  const roles = words as unknown as string[]; // commander gives the rest of the line as a list
+  refuseUnknownRoles(roles, allRoles);
+  const threshold = options.threshold === undefined ? undefined : Number(options.threshold);
+  if (threshold !== undefined && !(Number.isInteger(threshold) && threshold >= 1 && threshold <= 64)) {
+    throw usage('--threshold is a number from 1 to 64.', 'rotate-key');
+  }
+  const result = await withContext(options, context =>
+    rotateKey({
+      ...context,
+      ...signers(options),
+      roles: roles as Role[],
+      remove: options.remove,
+      add: options.add,
+      withoutNew: !options.new,
+      threshold,
+    }),
+  );
+  print(result, options, ({ roles: changed, signed, created, isStaged }) =>
+    [
+      ...Object.entries(changed).map(
+        ([role, { keys, threshold: needed }]) => `${role}: ${needed} of ${keys.join(', ')}`,
+      ),
+      ...(created.length > 0 ? [`Keys made: ${created.join(', ')}.`] : []),
+      `${isStaged ? 'Signed' : 'Proposed'} ${signed.map(({ role, version }) => `${role} version ${version}`).join(', ')}.` +
+        (isStaged ? ' Next: release publish.' : ''),
+    ].join('\n'),
+  );
 }
 
 async function runSign(options: SignOptions, file?: string): Promise<void> {
@@ -139,20 +192,27 @@ async function confirm(text: string, isYes: boolean): Promise<boolean> {
   }
 }
 
-function refuseUnknownRoles(roles: readonly string[]): void {
-  const unknown = roles.find(role => !(peoplesRoles as readonly string[]).includes(role));
+const allRoles = [...peoplesRoles, 'snapshot', 'timestamp'] as const;
+
+function refuseUnknownRoles(roles: readonly string[], known: readonly string[] = peoplesRoles): void {
+  const unknown = roles.find(role => !known.includes(role));
   if (unknown === undefined) return;
   throw libError({
     code: 'E_USAGE',
-    message: `There is no role "${unknown.slice(0, 100)}" that people sign.`,
+    message: `There is no role "${unknown.slice(0, 100)}" here.`,
     where: 'role',
-    expected: peoplesRoles.join(', '),
+    expected: known.join(', '),
     fix: 'Name one of these.',
   });
 }
 
-const usage = (message: string) =>
-  libError({ code: 'E_USAGE', message, where: 'release sign', fix: 'See: pilotage release sign --help' });
+const usage = (message: string, command = 'sign') =>
+  libError({
+    code: 'E_USAGE',
+    message,
+    where: `release ${command}`,
+    fix: `See: pilotage release ${command} --help`,
+  });
 
 const describeImport = (items: readonly ImportedItem[]): string =>
   items
