@@ -21,26 +21,17 @@ export interface WrapperBox {
 
 const deadlineSeconds = 60;
 
-/**
- * Starts `sh wrapper.sh` in a sandbox of its own, as a batch job would, under dash unless another shell is named.
- *
- * @param options.environment beside PATH only; PILOTAGE_STORE is set from `store`.
- */
-export async function startWrapper(options: {
+export interface BoxOptions {
   directory: string;
-  store: string;
-  rootJson: Buffer;
   caches: string[];
   queue?: string;
   site?: string;
   floors?: Floors | null;
-  shell?: string;
-  environment?: Record<string, string>;
-  /** In a process group of its own, so that it can be killed with all it started. */
-  detached?: boolean;
-}): Promise<WrapperBox> {
-  const { directory } = options;
-  await mkdir(directory, { recursive: true });
+}
+
+/** Writes `bootstrap.json` as the autopilot does, with more in it than a wrapper reads. */
+export async function writeBootstrap(options: BoxOptions): Promise<void> {
+  await mkdir(options.directory, { recursive: true });
   const bootstrap = {
     agent: { note: 'a "quoted" word\\', list: [1, { deep: null }] },
     caches: options.caches,
@@ -54,7 +45,26 @@ export async function startWrapper(options: {
     site: options.site ?? 'none',
     submissionId: '01ARZ3NDEKTSV4RRFFQ69G5FAV',
   };
-  await writeFile(join(directory, 'bootstrap.json'), JSON.stringify(bootstrap), { mode: 0o600 });
+  await writeFile(join(options.directory, 'bootstrap.json'), JSON.stringify(bootstrap), { mode: 0o600 });
+}
+
+/**
+ * Starts `sh wrapper.sh` in a sandbox of its own, as a batch job would, under dash unless another shell is named.
+ *
+ * @param options.environment beside PATH only; PILOTAGE_STORE is set from `store`.
+ */
+export async function startWrapper(
+  options: BoxOptions & {
+    store: string;
+    rootJson: Buffer;
+    shell?: string;
+    environment?: Record<string, string>;
+    /** In a process group of its own, so that it can be killed with all it started. */
+    detached?: boolean;
+  },
+): Promise<WrapperBox> {
+  const { directory } = options;
+  await writeBootstrap(options);
   await writeFile(join(directory, 'wrapper.sh'), renderWrapper({ rootJson: options.rootJson }));
   const child = spawn(options.shell ?? 'dash', ['wrapper.sh'], {
     cwd: directory,
@@ -79,7 +89,8 @@ export async function runWrapper(options: Parameters<typeof startWrapper>[0]): P
   return (await startWrapper(options)).ended;
 }
 
-function collect(child: ChildProcess): Promise<WrapperRun> {
+/** What it says until its end, with the last line of stdout as result. */
+export function collect(child: ChildProcess): Promise<WrapperRun> {
   return new Promise((resolve, reject) => {
     let stdout = '';
     let stderr = '';
