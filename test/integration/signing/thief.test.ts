@@ -18,7 +18,7 @@ interface Scene {
   /** With stable on 1.1.0: what a node of today trusts. */
   present: Tree;
   /** Another node, stock tuf-js included; `shows` decides what the thief's store serves. */
-  node(name: string): Promise<Readers & { shows(tree: Tree): void }>;
+  node: (name: string) => Promise<Readers & { shows(tree: Tree): void }>;
 }
 
 async function scene(t: TestContext): Promise<Scene> {
