@@ -6,8 +6,8 @@ import { buildVersion } from './lib/build-version.ts';
 /** Composition root: which folder has which commands. Nothing else in the product knows all folders but ops. */
 const folders: Record<string, readonly string[]> = {
   ops: ['demo', 'up', 'submit', 'status', 'logs', 'kill'],
-  signing: ['release', 'cert'],
-  codecache: ['store', 'cache'],
+  signing: ['release', 'cert', 'trust'],
+  codecache: ['store', 'cache', 'trust'],
   server: ['server', 'db'],
   autopilot: ['autopilot'],
   agent: ['agent'],

@@ -70,11 +70,13 @@ export interface PayloadEnvironment {
   credentialFile: string | undefined;
   servers: readonly string[];
   serverCaFile: string;
+  /** Where authorities are, on a node that has none of its own. */
+  trust: Readonly<Record<string, string>>;
 }
 
 /**
  * The payload's environment, built from nothing: no variable of the pilot's own. The job's variables may replace PATH,
- * HOME and TMPDIR, never those that begin with PILOTAGE_ or name the credential.
+ * HOME, TMPDIR and where authorities are, never those that begin with PILOTAGE_ or name the credential.
  */
 export function payloadEnvironment(
   facts: PayloadEnvironment,
@@ -85,6 +87,7 @@ export function payloadEnvironment(
     HOME: facts.workDirectory,
     TMPDIR: facts.temporaryDirectory,
     LANG: 'C.UTF-8',
+    ...facts.trust,
     ...own,
     PILOTAGE_JOB_ID: facts.jobId,
     ...attemptMark(facts.attemptId),

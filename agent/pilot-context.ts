@@ -5,6 +5,7 @@ import type { Bootstrap, ReleaseRef } from '../lib/protocol/release.ts';
 import type { AgentConfig } from './config/schema.ts';
 import type { PilotIdentity } from './pilot-identity.ts';
 import type { ReleaseWatch } from './release-watch.ts';
+import type { TrustAnchors } from './trust-anchors.ts';
 
 /** What every attempt of an enrolled pilot works with. */
 export interface PilotContext {
@@ -16,6 +17,8 @@ export interface PilotContext {
   identity: PilotIdentity;
   /** Whether the release that runs was revoked. */
   watch: ReleaseWatch;
+  /** Authorities for a node that has none. */
+  trust: TrustAnchors;
   /** Aborted by the first SIGTERM: hand back what runs. */
   stopping: AbortSignal;
   /** Aborted by the second: without any grace. */

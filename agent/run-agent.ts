@@ -5,6 +5,7 @@ import type { AgentConfig } from './config/schema.ts';
 import { forgetBootstrap } from './bootstrap-file.ts';
 import type { PilotContext } from './pilot-context.ts';
 import type { AttemptOutcome } from './report-attempt.ts';
+import type { PilotIdentity } from './pilot-identity.ts';
 import { ReleaseWatch } from './release-watch.ts';
 import { runAttempt } from './run-attempt.ts';
 import { askStore, findStoreAccess } from './store-access.ts';
@@ -12,6 +13,7 @@ import { runStep } from './step.ts';
 import { acquireJob } from './steps/acquire-job.ts';
 import { checkDisk, checkNode, offer } from './steps/check-node.ts';
 import type { NodeFacts } from './steps/check-node.ts';
+import { TrustAnchors } from './trust-anchors.ts';
 import { keepUp } from './upkeep.ts';
 import { enrol } from './steps/enrol.ts';
 
@@ -99,18 +101,9 @@ export async function runAgent(options: AgentOptions): Promise<AgentSummary> {
     { sinceStartMs: Math.round(process.uptime() * 1000), rssBytes: process.memoryUsage.rss() },
     'enrolled',
   );
-  const access = await findStoreAccess({ ...options, log: pilotLog });
-  const watch = new ReleaseWatch({
-    ask: access && release && askStore(access, release, pilotLog),
-    floors: () => identity.floors,
-    clock,
-    log: pilotLog,
-  });
   const ending = new AbortController();
-  const upkeep = keepUp({ everySeconds: config.recheckSeconds, clock, signal: ending.signal }, () =>
-    watch.look(),
-  );
-  const pilot: PilotContext = { ...options, release, node: facts.node, identity, watch, log: pilotLog };
+  const care = await takeCare(options, identity, pilotLog, ending.signal);
+  const pilot: PilotContext = { ...options, release, node: facts.node, identity, ...care, log: pilotLog };
   const tally = { finished: 0, failed: 0, cancelled: 0, returned: 0, dropped: 0 };
   try {
     const reason = await takeJobs(pilot, facts, outcome => (tally[outcome] += 1)).catch(
@@ -124,11 +117,32 @@ export async function runAgent(options: AgentOptions): Promise<AgentSummary> {
     const seconds = Math.round(clock.monotonic()) / 1000;
     return { pilotId: identity.pilotId, jobs, ...tally, reason, seconds };
   } finally {
-    ending.abort();
-    await watch.close();
-    await upkeep;
+    ending.abort(new DOMException('the pilot ends', 'AbortError'));
+    await care.watch.close();
+    await care.upkeep;
     await identity.close();
   }
+}
+
+/** What goes on beside the jobs for as long as the pilot lives: it hears of revocations, and renews trust anchors. */
+async function takeCare(
+  options: AgentOptions,
+  identity: PilotIdentity,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<Pick<PilotContext, 'watch' | 'trust'> & { upkeep: Promise<void> }> {
+  const { config, clock, sandbox, verified } = options;
+  const access = await findStoreAccess({ ...options, log });
+  const floors = () => identity.floors;
+  const ask = access && verified && askStore(access, verified.release, log);
+  const watch = new ReleaseWatch({ ask, floors, clock, log });
+  const trust = new TrustAnchors({ mode: config.trust, access, sandbox, floors, log });
+  await trust.renew(signal);
+  const upkeep = keepUp({ everySeconds: config.recheckSeconds, clock, signal }, async () => {
+    await watch.look();
+    await trust.renew(signal);
+  });
+  return { watch, trust, upkeep };
 }
 
 const sum = (tally: Record<string, number>): number =>
@@ -144,6 +158,10 @@ async function takeJobs(
   const endsAt = clock.monotonic() + config.lifetimeSeconds * 1000;
   let idleSince = clock.monotonic();
   let ownFaults = 0;
+  if (!pilot.trust.ready) {
+    log.error({ trust: config.trust }, 'the trust anchors that every job needs cannot be had');
+    return 'unfit';
+  }
   for (let jobs = 0; jobs < config.maxJobs;) {
     if (stopping.aborted) return 'terminated';
     if (watch.standing !== 'in force') return 'revoked';

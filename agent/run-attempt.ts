@@ -175,6 +175,7 @@ async function payloadStep(context: WorkContext): Promise<PayloadResult> {
       credentialFile: paths.credential,
       servers: bootstrap.servers,
       serverCaFile: paths.serverCa,
+      trust: pilot.trust.environment,
     },
     definition.environment,
   );

@@ -66,6 +66,12 @@ export const AgentConfig = z.strictObject({
     .max(3600)
     .default(120)
     .describe('How long to go on when no server answers the enrolment.'),
+  trust: z
+    .enum(['site', 'bundle', 'prefer-site'])
+    .default('prefer-site')
+    .describe(
+      "Authorities that payloads are pointed at (X509_CERT_DIR, X509_VOMS_DIR): the site's own, the signed bundle of the code store, or the bundle where the site has none in /etc/grid-security/certificates.",
+    ),
   recheckSeconds: z
     .number()
     .min(1)

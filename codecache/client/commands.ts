@@ -72,7 +72,7 @@ export function registerClient(cache: Command): void {
     .action(action(runPrune));
 }
 
-function collectGroups(value: string, previous: string[] | undefined): string[] {
+export function collectGroups(value: string, previous: string[] | undefined): string[] {
   if (CacheGroup.safeParse(value).success) return collect(value, previous);
   throw new InvalidArgumentError('Expected URLs of http: or https:, with | between those of one group.');
 }

@@ -58,6 +58,7 @@ export class PayloadFixture {
           credentialFile: undefined,
           servers: ['https://127.0.0.1:1'],
           serverCaFile: '/nonexistent',
+          trust: {},
         },
         definition.environment,
       ),

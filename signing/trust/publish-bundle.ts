@@ -1,0 +1,70 @@
+import { amendRole } from '../release/amend-role.ts';
+import { withIncoming } from '../release/incoming-file.ts';
+import { inspectTarball, invalidTarball } from '../release/inspect-tarball.ts';
+import { targetPlace, TRUST_TARGET } from '../release/layout.ts';
+import { withRepository, type ReleaseContext } from '../release/repository.ts';
+import { targetFile } from '../release/role-metadata.ts';
+import type { TrustManifest } from './build-bundle.ts';
+import { bundleLimits } from './unpack-bundle.ts';
+
+export interface StagedBundle {
+  path: string;
+  sha256: string;
+  bytes: number;
+  manifest: TrustManifest;
+  /** False: this very bundle was signed already. */
+  staged: boolean;
+  /** Version of the `trust` role that names it. */
+  trust: number;
+}
+
+/**
+ * Signs a bundle into the role `trust`, in place of the one before; takes effect with the next publish.
+ *
+ * @throws E_TARBALL_INVALID, E_FILE_MISSING, E_THRESHOLD_NOT_MET and what unlocking keys throws.
+ */
+export const stageBundle = (
+  context: ReleaseContext & { bundle: string; keyNames?: readonly string[] },
+): Promise<StagedBundle> =>
+  withRepository(context, repository =>
+    withIncoming(repository.storage, context.bundle, bundleLimits, async incoming => {
+      const { sha256, bytes } = incoming;
+      const contents = await inspectTarball({
+        file: incoming.file,
+        source: context.bundle,
+        limits: bundleLimits,
+        keep: ['manifest.json'],
+      });
+      const manifest = manifestOf(contents.kept.get('manifest.json'), context.bundle);
+      const result = { path: TRUST_TARGET, sha256, bytes, manifest };
+      const { signed } = repository.roles.trust.metadata;
+      if (signed.targets[TRUST_TARGET]?.hashes.sha256 === sha256) {
+        return { ...result, staged: false, trust: signed.version };
+      }
+      const { builtAt, nextUpdate } = manifest;
+      const custom = { builtAt, nextUpdate, files: contents.files, unpackedSize: contents.unpackedBytes };
+      const target = targetFile({ path: TRUST_TARGET, length: bytes, sha256, custom });
+      await repository.storage.createFrom(targetPlace(target), incoming.file);
+      const details = { target: TRUST_TARGET, targetSha256: sha256, authorities: manifest.authorities };
+      const event = { action: 'trust', details };
+      return {
+        ...result,
+        staged: true,
+        trust: await amendRole(repository, 'trust', [target], event, context.keyNames),
+      };
+    }),
+  );
+
+function manifestOf(bytes: Buffer | undefined, bundle: string): TrustManifest {
+  try {
+    const manifest = JSON.parse(String(bytes)) as TrustManifest;
+    if (manifest.schema === 1 && manifest.authorities > 0 && !Number.isNaN(Date.parse(manifest.builtAt))) {
+      return manifest;
+    }
+  } catch {
+    // Told below.
+  }
+  throw invalidTarball(bundle, 'It is not a bundle of trust anchors.', {
+    expected: 'manifest.json as "pilotage trust bundle" writes it',
+  });
+}
