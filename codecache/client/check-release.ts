@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { PilotageError } from '../../lib/errors.ts';
 import type { Refusal } from '../../lib/errors.ts';
 import { compareVersions } from '../../signing/release/compare-versions.ts';
@@ -13,7 +13,10 @@ import type { View } from './refresh.ts';
 export interface CheckOptions extends ClientOptions {
   /** Version of the release that runs. */
   mine?: string;
-  /** sha256 of the archives it runs from: their directories are marked as used, so that nobody makes room by them. */
+  /**
+   * sha256 of the archives it runs from, beside the Node that runs this: their directories are marked as used, so that
+   * nobody makes room by them.
+   */
   using?: readonly string[];
 }
 
@@ -44,7 +47,10 @@ export interface CheckedRelease {
 export async function checkRelease(options: CheckOptions): Promise<CheckedRelease> {
   const { mine, using = [] } = options;
   return withClient(options, async ({ store, refresh, place, through }) => {
-    await Promise.all(using.map(sha256 => noteUse(join(store.unpackedDirectory, sha256))));
+    const [runtime = ''] = relative(store.unpackedDirectory, process.execPath).split('/');
+    await Promise.all(
+      [...using, runtime].filter(isArchive).map(sha256 => noteUse(join(store.unpackedDirectory, sha256))),
+    );
     const { value: view, refusals } = await through(source => viewOfNode(refresh, source, plainView));
     const { yanked, kill, min_version: least, serial } = view.pointer;
     const below = mine !== undefined && least !== null && compareVersions(mine, least) < 0;
@@ -63,6 +69,8 @@ export async function checkRelease(options: CheckOptions): Promise<CheckedReleas
     };
   });
 }
+
+const isArchive = (name: string): boolean => /^[0-9a-f]{64}$/.test(name);
 
 const plainView = (view: View): Promise<View> => Promise.resolve(view);
 
