@@ -16,6 +16,7 @@ import { importRequest } from '../../../signing/release/sign/import-request.ts';
 import { signRequest } from '../../../signing/release/sign/sign-request.ts';
 import { fileStorage } from '../../../signing/release/storage/file-storage.ts';
 import { releaseLog, verifyRepository } from '../../../signing/release/verify-repository.ts';
+import { releaseCommand } from '../../lab/release-command.ts';
 import { makeReleaseRepository, type ReleaseRepositoryLab } from '../../lab/release-repository.ts';
 import { makeTemporaryDirectory } from '../../lab/temporary.ts';
 import { readWithTufJs } from '../../lab/tuf-reader.ts';
@@ -297,4 +298,43 @@ test('what no role may become is refused before anything is signed', async () =>
   await resignRole({ ...context, role: 'stable', keyNames: [...keyNames, 'manager-2'] });
   await publish(context);
   for (const role of delegatedRoles) assert.ok((await verifyRepository(context)).roles[role]);
+});
+
+test('keys of other kinds beside enough ECDSA ones sign too, and every kind of node reads on', async t => {
+  const context = await copyOf();
+  const nodes = await makeNodes(t, context);
+  await nodes.old();
+  await context.keys.create('edward', 'ed25519');
+  await context.keys.create('robert', 'rsassa-pss-sha256');
+  await rotateKey({
+    ...context,
+    roles: ['root', 'targets', 'stable', 'timestamp'],
+    add: ['edward', 'robert'],
+  });
+  const keyNames = ['edward', 'robert', 'manager-1', 'manager-2'];
+  await resignRole({ ...context, role: 'stable', keyNames });
+  await publish(context);
+  const path = `${places.metadata}/3.stable.json`;
+  const { signatures } = JSON.parse(await readFile(context.storage.where(path), 'utf8')) as {
+    signatures: { sig: string }[];
+  };
+  const lengths = signatures.map(({ sig }) => sig.length / 2).sort((a, b) => a - b);
+  assert.deepEqual([lengths.length, lengths[0], lengths[3]], [4, 64, 384]);
+  await nodes.old();
+  await nodes.fresh();
+});
+
+test('the command says what it did, and refuses what it cannot do', async () => {
+  const context = await copyOf();
+  const command = await releaseCommand(directory);
+  const where = ['--repo', context.storage.name, '--keys', join(context.storage.name, '../keys')];
+  const run = (...args: string[]) =>
+    command(['rotate-key', ...args, ...where], { PILOTAGE_PASSPHRASE_FILE: lab.passphraseFile });
+  const done = await run('timestamp', 'snapshot', '--add', 'manager-3', '--threshold', '1');
+  assert.equal(done.code, 0, done.stderr);
+  assert.match(done.stdout, /^timestamp: 1 of timestamp, manager-3\nsnapshot: 1 of snapshot, manager-3\n/);
+  assert.match(done.stdout, /Signed root version 2\. Next: release publish\./);
+  const [unknown, number] = await Promise.all([run('tumbleweed'), run('stable', '--threshold', 'two')]);
+  assert.deepEqual([unknown.code, number.code], [2, 2]);
+  assert.match(unknown.stderr, /E_USAGE[^]*expected: root, targets, releases/);
 });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { copyFile, cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -374,4 +375,43 @@ test('at the repository, with one key there, signing and taking over are one ste
   assert.equal(nothing.code, 2);
   assert.equal((JSON.parse(nothing.stderr) as { code: string }).code, 'E_PENDING_MISSING');
   await assert.rejects(readFile(join(directory, 'none.json')));
+});
+
+/** Runs a release command on a terminal of its own and types an answer when it asks. */
+async function onTerminal(args: string[], answer: string): Promise<{ output: string; code: number | null }> {
+  const line = [process.execPath, join(directory, 'release-only.ts'), 'release', ...args].join(' ');
+  const child = spawn('script', ['-qec', line, '/dev/null'], {
+    env: { PATH: process.env.PATH ?? '', HOME: directory, PILOTAGE_PASSPHRASE_FILE: lab.passphraseFile },
+    stdio: ['pipe', 'pipe', 'inherit'],
+    timeout: 60_000,
+  });
+  let output = '';
+  let answered = false;
+  child.stdout.on('data', (chunk: Buffer) => {
+    output += chunk.toString();
+    if (answered || !output.includes('[y/N] ')) return;
+    answered = true;
+    child.stdin.write(answer);
+  });
+  const code = await new Promise<number | null>(resolve => child.on('close', resolve));
+  return { output, code };
+}
+
+test('at a terminal a person is asked, and only yes signs', async () => {
+  const context = await elsewhere();
+  await promote({ ...context, version: '2.0.0', channel: 'stable' });
+  const file = join(directory, 'asked.json');
+  const request = requestBytes(await exported(context));
+  await writeFile(file, request);
+  const args = ['sign', file, '--keys', join(directory, 'anna'), '--root', rootFile];
+  const no = await onTerminal(args, '\r');
+  assert.match(
+    no.output,
+    /stable: 1\.0\.0 -> 2\.0\.0[^]*To be signed now: stable with manager-1\.[^]*E_ABORTED/,
+  );
+  assert.equal(no.code, 130);
+  assert.ok((await readFile(file)).equals(request));
+  const yes = await onTerminal(args, 'y\r');
+  assert.equal(yes.code, 0, yes.output);
+  assert.equal((await readRequest(file)).items[0]?.metadata.signatures.length, 1);
 });
