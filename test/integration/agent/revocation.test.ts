@@ -7,8 +7,8 @@ import { pinOf } from '../../../codecache/pin.ts';
 import { serveStore } from '../../../codecache/origin/serve-store.ts';
 import { silentLog } from '../../../lib/log.ts';
 import type { Bootstrap, VerifiedRelease } from '../../../lib/protocol/release.ts';
+import { revoke } from '../../../signing/release/revoke.ts';
 import { makeReleaseRepository } from '../../lab/release-repository.ts';
-import { amendPointer } from '../../lab/revoke.ts';
 import { makeTemporaryDirectory } from '../../lab/temporary.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { startTlsSite, takeSubmission } from '../server/tls-site.ts';
@@ -32,6 +32,11 @@ async function open(t: TestContext, options: { serverReads: boolean }) {
   t.after(() => Promise.all(pilots.map(pilot => pilot[Symbol.asyncDispose]())));
   return {
     ...site,
+    /** As release managers do it. */
+    revoke: async (how: { kill?: boolean } = {}) => {
+      await revoke({ ...site.repository.context, version: '1.0.0', ...how });
+      await site.repository.publish();
+    },
     submit: async (command: string) => {
       const definition = { vo: 'physics', queue: 'q1', command: ['sh', '-c', command], maxAttempts: 1 };
       return (await alice.call('submit', { body: { jobs: [{ definition }] } })).jobs[0]!.jobId;
@@ -114,7 +119,7 @@ describe('a pilot whose release is revoked', { concurrency: true }, () => {
     const running = await site.submit('echo up; while [ ! -e go ]; do sleep 0.1; done');
     const pilot = await site.pilot([site.store.url], { recheckSeconds: 1 });
     await site.runs(running);
-    await amendPointer(site.repository, 'stable', { yanked: ['1.0.0'] });
+    await site.revoke();
     await site.hears(pilot, 'was withdrawn: it takes no more jobs');
     const waiting = await site.submit('true');
     assert.equal((await site.show(running)).job.state, 'running');
@@ -133,7 +138,7 @@ describe('a pilot whose release is revoked', { concurrency: true }, () => {
     const jobId = await site.submit('[ $PILOTAGE_ATTEMPT_NUMBER = 2 ] || { echo up; sleep 60; }');
     const pilot = await site.pilot([NOWHERE, site.store.url], { recheckSeconds: 1 });
     await site.runs(jobId);
-    await amendPointer(site.repository, 'stable', { yanked: ['1.0.0'], kill: ['1.0.0'] });
+    await site.revoke({ kill: true });
     await site.hears(pilot, 'was killed');
     assert.equal(await pilot.ended, 0, pilot.stderr);
     assert.deepEqual([pilot.summary.reason, pilot.summary.failed], ['revoked', 1]);
@@ -149,7 +154,7 @@ describe('a pilot whose release is revoked', { concurrency: true }, () => {
     await site.hears(pilot, 'could not be asked');
     const jobId = await site.submit('echo up; sleep 60');
     await site.runs(jobId);
-    await amendPointer(site.repository, 'stable', { yanked: ['1.0.0'], kill: ['1.0.0'] });
+    await site.revoke({ kill: true });
     assert.equal(await pilot.ended, 0, pilot.stderr);
     assert.deepEqual([pilot.summary.reason, pilot.summary.finished], ['revoked', 1]);
     const { job, attempts } = await site.show(jobId);
@@ -160,7 +165,7 @@ describe('a pilot whose release is revoked', { concurrency: true }, () => {
     const site = await open(t, { serverReads: true });
     const pilot = await site.pilot([NOWHERE], { waitSeconds: 0.2 });
     await waitUntil('it has enrolled', () => pilot.stderr.includes('"enrolled"'));
-    await amendPointer(site.repository, 'stable', { yanked: ['1.0.0'] });
+    await site.revoke();
     assert.equal(await pilot.ended, 0, pilot.stderr);
     assert.deepEqual([pilot.summary.reason, pilot.summary.jobs], ['revoked', 0]);
   });
@@ -171,7 +176,7 @@ describe('a pilot whose release is revoked', { concurrency: true }, () => {
     await cp(site.repository.publicDirectory, old, { recursive: true });
     const cache = await serveStore({ directory: old, listen: '127.0.0.1:0', log: silentLog });
     t.after(() => cache.close());
-    await amendPointer(site.repository, 'stable', { yanked: ['1.0.0'] });
+    await site.revoke();
     await waitUntil(
       'the server knows',
       () => site.server.context.releases.judge('1.0.0', 'q1') === 'withdrawn',
