@@ -71,7 +71,7 @@ export async function install(
     try {
       // Somebody put them there meanwhile: that is hashed without keeping the others waiting.
       if (turn < MAX_TURNS && (await placesOf(wanted)) !== seen) continue;
-      await bring(options, wanted);
+      await bringWithRoom(options, wanted);
       fetched = true;
       await makeRoom(options);
       break;
@@ -82,12 +82,25 @@ export async function install(
   return { directories: await used(planned), fetched };
 }
 
-/** A store that cannot be tidied is no reason not to start. */
-async function makeRoom({ store, maxStoreBytes, clock, log }: InstallOptions): Promise<void> {
+/** On a full disk everything that nobody needs goes, and then once more. */
+async function bringWithRoom(options: InstallOptions, wanted: Planned[]): Promise<void> {
   try {
-    await pruneStore({ directory: store.directory, maxBytes: maxStoreBytes, clock, log });
+    await bring(options, wanted);
+  } catch (error) {
+    if (!(error instanceof PilotageError) || error.code !== 'E_DISK_FULL') throw error;
+    if ((await makeRoom({ ...options, maxStoreBytes: 0 })) === 0) throw error;
+    await bring(options, wanted);
+  }
+}
+
+/** A store that cannot be tidied is no reason not to start. @returns how many things were removed. */
+async function makeRoom({ store, maxStoreBytes, clock, log }: InstallOptions): Promise<number> {
+  try {
+    const options = { directory: store.directory, maxBytes: maxStoreBytes, clock, log };
+    return (await pruneStore(options)).removed.length;
   } catch (error) {
     log.warn({ err: error }, 'could not make room in the node store');
+    return 0;
   }
 }
 

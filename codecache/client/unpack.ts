@@ -3,8 +3,8 @@ import { createReadStream } from 'node:fs';
 import { lstat, mkdir, readdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { extract } from 'tar';
 import type { ReadEntry } from 'tar';
+import { fromSystemError } from '../../lib/errors.ts';
 import type { PilotageError } from '../../lib/errors.ts';
 import { codecacheError } from '../errors.ts';
 
@@ -15,7 +15,8 @@ const MAX_UNPACKED_BYTES = 2 ** 30;
  * Unpacks a verified archive into `directory`, which is made. Only regular files that were signed, by their plain
  * relative names; anything else refuses the whole archive.
  *
- * @param files path -> sha256 as signed. @throws E_ARCHIVE_UNSAFE naming archive and entry.
+ * @param files path -> sha256 as signed.
+ * @throws E_ARCHIVE_UNSAFE naming archive and entry; E_DISK_FULL, E_PERMISSION.
  */
 export async function unpack(options: {
   archive: string;
@@ -47,6 +48,8 @@ export async function unpack(options: {
     seen.add(name);
     return refusal === undefined;
   };
+  // Loaded only where there is something to unpack: on most nodes another pilot has.
+  const { extract } = await import('tar');
   await mkdir(directory, { mode: 0o700 });
   try {
     await extract({
@@ -59,12 +62,19 @@ export async function unpack(options: {
       filter: (path, entry) => accept(path, entry as ReadEntry),
     });
   } catch (error) {
+    if (refusal === undefined && isDisk(error)) throw fromSystemError(error, directory);
     throw refusal ?? unsafe(where, (error as Error).message, 'an archive that tar can read', error);
   }
   if (refusal !== undefined) throw refusal;
   const wrong = await firstDamaged(directory, files);
   if (wrong !== undefined) throw unsafe(where, `${wrong} has other bytes`, 'every file as signed');
 }
+
+/** Where the files go, not the archive. */
+const isDisk = (error: unknown): boolean =>
+  ['ENOSPC', 'EDQUOT', 'EFBIG', 'EACCES', 'EPERM', 'EROFS', 'EIO'].includes(
+    (error as NodeJS.ErrnoException).code ?? '',
+  );
 
 /** `a/b/c` is in `a` and `a/b`. */
 const directoriesOf = (name: string): string[] =>

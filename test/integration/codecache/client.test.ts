@@ -51,7 +51,11 @@ test('a second use asks nothing, later two things; it hashes what is there, and 
   assert.deepEqual(await fetchRelease(options), { ...first, cache: 'local' });
   assert.deepEqual([...origin.counts.keys()], []);
   assert.deepEqual(await fetchRelease({ ...options, clock: later(31) }), first);
-  assert.deepEqual([...origin.counts.keys()].sort(), ['metadata/2.root.json', 'metadata/timestamp.json']);
+  const questions = ['metadata/2.root.json', 'metadata/timestamp.json'];
+  assert.deepEqual([...origin.counts.keys()].sort(), questions);
+  origin.counts.clear();
+  await fetchRelease(options);
+  assert.deepEqual([...origin.counts.keys()].sort(), questions, 'a clock that went back says nothing');
   await writeFile(join(first.pilotDirectory, 'pilot.mjs'), 'evil');
   await writeFile(join(first.runtimeDirectory, 'bin/more'), 'evil');
   await fetchRelease(options);

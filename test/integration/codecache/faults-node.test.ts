@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
+import { readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { TestContext } from 'node:test';
@@ -135,32 +135,43 @@ test('a client killed in mid-download costs only what it did not bring: the next
   assert.ok(!(await readdir(join(storeDirectory, 'objects'))).includes(part));
 });
 
-test('a full disk is named, loses nothing and leaves no half file; with room again it goes on', async t => {
-  const directory = await temporaryDirectory(t);
-  const mount = join(directory, 'disk');
-  await mkdir(mount);
-  const storeDirectory = join(mount, 'store');
-  // A mount namespace of its own: the file system goes with the process.
+/** Runs a command with a small file system of its own, mounted in a namespace that goes with the process. */
+function onSmallDisk(mount: string, size: string, before = 'true'): string[] {
   const namespace = ['unshare', process.getuid?.() === 0 ? '-m' : '-rm'];
-  const small = ['sh', '-c', `mount -t tmpfs -o size=300k tmpfs "${mount}" && exec "$@"`, 'sh'];
+  const [command = '', flag = ''] = namespace;
+  assert.equal(spawnSync(command, [flag, 'true']).status, 0, 'this machine lets nobody mount');
+  const script = `mount -t tmpfs -o size=${size} tmpfs "${mount}" && { ${before}; } && exec "$@"`;
+  return [...namespace, 'sh', '-c', script, 'sh'];
+}
+
+test('a full disk is named, loses nothing and leaves no half file; with room again it goes on', async t => {
+  const mount = await temporaryDirectory(t);
+  const storeDirectory = join(mount, 'store');
   const caches = [(await front(t)).url];
-  const grow = ['mount', '-o', 'remount,size=20m', mount];
-  const look = [
-    'sh',
-    '-c',
-    `ls "${storeDirectory}" "${storeDirectory}/objects" >&2; ${grow.map(arg => `'${arg}'`).join(' ')}`,
-  ];
-  assert.equal(spawnSync(namespace[0]!, [namespace[1]!, 'true']).status, 0, 'this machine lets nobody mount');
-  const { child, results } = startClient(t, { storeDirectory, caches, afterwards: look }, [
-    ...namespace,
-    ...small,
-  ]);
+  const grow = `mount -o remount,size=20m "${mount}"`;
+  const afterwards = ['sh', '-c', `ls "${storeDirectory}" "${storeDirectory}/objects" >&2; ${grow}`];
+  const { child, results } = startClient(
+    t,
+    { storeDirectory, caches, afterwards },
+    onSmallDisk(mount, '300k'),
+  );
   let listed = '';
   child.stderr.on('data', chunk => (listed += String(chunk)));
-  const [full, afterwards] = await results;
+  const [full, roomy] = await results;
   assert.equal(full!.code, 'E_DISK_FULL', JSON.stringify(full));
   assert.ok(full!.where?.startsWith(storeDirectory));
   assert.doesNotMatch(listed, /\.part|tmp\.|lock$/m);
   assert.match(listed, /unpacked/);
-  assert.equal(afterwards!.release?.version, '1.0.0', JSON.stringify(afterwards));
+  assert.equal(roomy!.release?.version, '1.0.0', JSON.stringify(roomy));
+});
+
+test('a disk that is full of releases nobody needs is no reason not to start', async t => {
+  const mount = await temporaryDirectory(t);
+  const storeDirectory = join(mount, 'store');
+  const old = join(storeDirectory, 'unpacked', 'a'.repeat(64));
+  const fill = `mkdir -p -m 700 "${storeDirectory}" && mkdir -p "${old}" && head -c 900000 /dev/zero >"${old}/x" && touch -d '2 days ago' "${old}"`;
+  const caches = [(await front(t)).url];
+  const { results } = startClient(t, { storeDirectory, caches }, onSmallDisk(mount, '1500k', fill));
+  const [fetched] = await results;
+  assert.equal(fetched!.release?.version, '1.0.0', JSON.stringify(fetched));
 });
