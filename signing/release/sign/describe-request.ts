@@ -1,8 +1,10 @@
 import type * as z from 'zod';
+import type { PublicKeyParts } from '../../keys/key-scheme.ts';
+import { keyIdOf } from '../../keys/signer.ts';
 import { channels, channelTarget, QUEUES_TARGET } from '../layout.ts';
 import { channelChanges, queueChanges } from './describe-small-targets.ts';
 import { RootForm, TargetsForm } from './signed-form.ts';
-import { invalidRequest } from './signing-request.ts';
+import { invalidRequest, isSmallTarget } from './signing-request.ts';
 import type { OpenedItem, OpenedRequest } from './open-request.ts';
 
 /** What a person signs, in words; made from the bytes that are to be signed and nothing else. */
@@ -73,19 +75,31 @@ function changesOf(opened: OpenedRequest, item: OpenedItem, nowMs: number): stri
     : ['no change of content: signed again with a new expiry date'];
 }
 
-function form<T>(
+function form<T extends RootForm | TargetsForm>(
   schema: z.ZodType<T>,
   item: OpenedItem,
   which: 'before' | 'next',
-  { where }: OpenedRequest,
+  opened: OpenedRequest,
 ): T {
   const parsed = schema.safeParse(item[which].signed.toJSON());
-  if (parsed.success) return parsed.data;
+  if (parsed.success) {
+    requireOwnIds(parsed.data, item, opened.where);
+    return parsed.data;
+  }
   const [issue] = parsed.error.issues;
   throw invalidRequest(
     `${item.role} cannot be shown: ${issue!.path.join('.') || 'content'}: ${issue!.message}`,
-    where,
+    opened.where,
   );
+}
+
+/** Keys are shown by their ids, so an id must be that of its key: else another key could hide behind a known id. */
+function requireOwnIds(signed: RootForm | TargetsForm, { role }: OpenedItem, where: string): void {
+  const keys = ('keys' in signed ? signed.keys : signed.delegations?.keys) ?? {};
+  for (const [keyId, key] of Object.entries(keys)) {
+    if (keyIdOf(key as PublicKeyParts) === keyId) continue;
+    throw invalidRequest(`${role} lists another key under the id ${keyId.slice(0, 16)}`, where);
+  }
 }
 
 const byName = ({ delegations }: TargetsForm): Roles =>
@@ -137,6 +151,9 @@ function targetChanges(
     const [was, is] = [before[path], next[path]];
     if (JSON.stringify(was) === JSON.stringify(is)) continue;
     const channel = channels.find(name => channelTarget(name) === path);
+    if (is?.custom && isSmallTarget(path)) {
+      throw invalidRequest(`${path} has fields beside its content`, opened.where);
+    }
     const contentOf = (target: typeof is) => (target ? opened.files.get(target.hashes.sha256) : undefined);
     if (channel && is) changes.push(...channelChanges(opened, channel, contentOf(was), contentOf(is), nowMs));
     else if (path === QUEUES_TARGET && is)

@@ -202,7 +202,9 @@ function requireFiles(opened: OpenedRequest, { role, next, before }: OpenedItem)
   if (role === 'root') return;
   for (const signed of [next.signed as Targets, before.signed as Targets]) {
     for (const [path, target] of Object.entries(signed.targets)) {
-      if (!isSmallTarget(path) || opened.files.has(target.hashes.sha256 ?? '')) continue;
+      if (!isSmallTarget(path)) continue;
+      const content = opened.files.get(target.hashes.sha256 ?? '');
+      if (content !== undefined && bytesOf(content).length === target.length) continue;
       throw invalidRequest(
         `it lacks the content of ${path}, or has another than is to be signed`,
         opened.where,

@@ -191,6 +191,14 @@ test('what was altered in a request is refused before anybody signs', async () =
   await refuses('E_TUF_EXPIRED', altered =>
     Object.assign(stable(altered), { expires: '2020-01-01T00:00:00Z' }),
   );
+  await refuses('E_REQUEST_INVALID', altered => {
+    const { targets } = stable(altered) as { targets: Record<string, { length: number }> };
+    targets['channels/stable.json']!.length += 1;
+  });
+  await refuses('E_REQUEST_INVALID', altered => {
+    const { targets } = stable(altered) as { targets: Record<string, object> };
+    Object.assign(targets['channels/stable.json']!, { custom: { note: 'unseen' } });
+  });
   // The people who may sign are those of the verified chain.
   await refuses('E_TUF_SIGNATURE', altered => {
     const targets = altered.current.targets!.signed as { delegations: { roles: { threshold: number }[] } };
@@ -204,6 +212,33 @@ test('what was altered in a request is refused before anybody signs', async () =
     const releases = altered.current.releases!.signed as { targets: Record<string, { length: number }> };
     releases.targets['pilot/2.0.0/pilot-2.0.0.tar.gz']!.length = 1;
   });
+});
+
+test('another key behind a known key id, and fields that nobody is shown, are refused', async () => {
+  await share('root-holder', 'root-3', 'targets-3');
+  const context = await elsewhere();
+  await resignRole({ ...context, role: 'root' });
+  await resignRole({ ...context, role: 'targets' });
+  const request = await exported(context);
+  const refuses = async (what: RegExp, alter: (signed: Record<string, never>[]) => void) => {
+    const altered = copyOf(request);
+    alter(altered.items.map(({ metadata }) => metadata.signed as Record<string, never>));
+    await assert.rejects(signedBy('root-holder', altered), { code: 'E_REQUEST_INVALID', message: what });
+  };
+  interface Keys {
+    keys: Record<string, { keyval: { public: string } }>;
+  }
+  const swap = ({ keys }: Keys) => {
+    const [first, second] = Object.values(keys);
+    first!.keyval = second!.keyval;
+  };
+  await refuses(/root lists another key under the id/, ([root]) => swap(root as unknown as Keys));
+  await refuses(/targets lists another key under the id/, ([, targets]) =>
+    swap((targets as unknown as { delegations: Keys }).delegations),
+  );
+  await refuses(/root cannot be shown/, ([root]) => Object.assign(root!, { 'x-later': true }));
+  await refuses(/targets cannot be shown/, ([, targets]) => Object.assign(targets!, { 'x-later': true }));
+  assert.equal((await signedBy('root-holder', request)).signed.length, 2);
 });
 
 test('a request of another repository, or without any key of ours, is refused', async () => {
