@@ -7,8 +7,12 @@ import { openDatabase } from '../../../lib/database/open-database.ts';
 import { migrate } from '../../../lib/database/migrate.ts';
 import { silentLog } from '../../../lib/log.ts';
 import { watchFloors } from '../../../server/logic/release-floors.ts';
+import { ReleaseState } from '../../../server/logic/release-state.ts';
 import { serverMigrations } from '../../../server/migrations/all.ts';
+import { readReleaseState } from '../../../server/queries/read-release-state.ts';
+import { writeReleaseState } from '../../../server/queries/write-release-state.ts';
 import type { ServerTables } from '../../../server/schema.ts';
+import { rotateKey } from '../../../signing/release/rotate-key.ts';
 import { makeReleaseRepository } from '../../lab/release-repository.ts';
 import { amendPointer } from '../../lab/revoke.ts';
 import { temporaryDirectory } from '../../lab/temporary.ts';
@@ -32,6 +36,7 @@ async function open(t: Ending) {
   const store = { directory: repository.publicDirectory, rootFile, refreshSeconds: 0.02 };
   return {
     repository,
+    database,
     store,
     time,
     watch: async () => {
@@ -71,6 +76,24 @@ describe("a server's view of the code store", () => {
     await amendPointer(repository, 'stable', { min_version: '1.5.0' });
     await waitUntil('the other heard of it', () => blind.judge('1.0.0', 'q1') === 'withdrawn');
     assert.equal(blind.judge('1.5.0', 'q1'), 'good');
+  });
+
+  test('what a thief of the online keys drove up is forgotten with those keys, and with nothing less', async t => {
+    const { repository, database, watch } = await open(t);
+    const first = await watch();
+    const { timestamp } = first.current()!;
+    await first.close();
+    const kept = ReleaseState.parse(JSON.parse((await readReleaseState(database.db))!));
+    kept.floors.timestamp = kept.floors.snapshot = 2 ** 50;
+    await writeReleaseState(database.db, JSON.stringify(kept));
+    const view = await watch();
+    await repository.refresh();
+    assert.equal(view.current()!.timestamp, 2 ** 50, 'the same keys: the store is behind what was seen');
+    await rotateKey({ ...repository.context, roles: ['timestamp'] });
+    await repository.publish();
+    await waitUntil('the new keys count', () => view.current()!.timestamp < 2 ** 50);
+    const now = view.current()!;
+    assert.ok(now.root === 2 && now.timestamp > timestamp && now.snapshot < 2 ** 50, JSON.stringify(now));
   });
 
   test('a channel that nobody follows may expire: the others still speak', async t => {
