@@ -2,6 +2,7 @@ import { Root, Targets } from '@tufjs/models';
 import type { TargetFile } from '@tufjs/models';
 import type { LogEntry } from './event-log.ts';
 import type { DelegatedRole, Role } from './layout.ts';
+import { nextVersion } from './next-version.ts';
 import { signingState } from './publish.ts';
 import { withRepository, type ReleaseContext, type Repository } from './repository.ts';
 import { SPEC_VERSION } from './role-metadata.ts';
@@ -45,14 +46,14 @@ async function stageTargets(
   event: RoleEvent,
   keyNames: readonly string[] | undefined,
 ): Promise<number> {
-  const { version } = repository.roles[role].metadata.signed;
+  const version = nextVersion(repository.state, role, repository.roles[role].metadata.signed.version);
   await stageRole(
     signingState(repository),
     { role, ...event },
     { expiresSeconds: repository.state.config[role].expiresSeconds, keyNames },
-    expires => new Targets({ version: version + 1, specVersion: SPEC_VERSION, expires, targets }),
+    expires => new Targets({ version, specVersion: SPEC_VERSION, expires, targets }),
   );
-  return version + 1;
+  return version;
 }
 
 /**
@@ -87,19 +88,20 @@ export const resignRole = (
       return { role, version: version + 1 };
     }
     const file = role === 'targets' ? repository.targets : repository.roles[role];
-    const { version, targets, delegations } = file.metadata.signed;
+    const { targets, delegations } = file.metadata.signed;
+    const version = nextVersion(repository.state, role, file.metadata.signed.version);
     await stageRole(
       signingState(repository),
       event,
       options,
       expires =>
         new Targets({
-          version: version + 1,
+          version,
           specVersion: SPEC_VERSION,
           expires,
           targets,
           ...(delegations ? { delegations } : {}),
         }),
     );
-    return { role, version: version + 1 };
+    return { role, version };
   });

@@ -8,6 +8,7 @@ import { amendRole } from './amend-role.ts';
 import { compareVersions } from './compare-versions.ts';
 import type { LogEntry } from './event-log.ts';
 import { channels, channelTarget, type Channel } from './layout.ts';
+import { newestSeen } from './next-version.ts';
 import type { Repository } from './repository.ts';
 import { readTarget, writeTarget } from './target-files.ts';
 
@@ -29,11 +30,13 @@ export function channelNamed(name: string): Channel {
   });
 }
 
-/** The newest pointer of a channel, staged or public; null while it has none. */
+/** The newest pointer of a channel, staged or public, with the serial that the next one follows; null while it has none. */
 export async function readPointer(repository: Repository, channel: Channel): Promise<ChannelPointer | null> {
   const target = repository.roles[channel].metadata.signed.targets[channelTarget(channel)];
   if (!target) return null;
-  return ChannelPointer.parse(JSON.parse((await readTarget(repository.storage, target)).toString('utf8')));
+  const bytes = await readTarget(repository.storage, target);
+  const pointer = ChannelPointer.parse(JSON.parse(bytes.toString('utf8')));
+  return { ...pointer, serial: newestSeen(repository.state, `${channel}.serial`, pointer.serial) };
 }
 
 /** As {@link readPointer}. @throws E_CHANNEL_EMPTY. */

@@ -2,6 +2,7 @@ import type { Metadata, Root, Targets } from '@tufjs/models';
 import { stableJson } from '../stable-json.ts';
 import { metadataName, peoplesRoles, places, type PeoplesRole } from './layout.ts';
 import { removePending } from './move-staged.ts';
+import { nextVersion } from './next-version.ts';
 import { readMetadata, type Repository } from './repository.ts';
 import { parseMetadata, typeOf } from './role-metadata.ts';
 import type { Storage } from './storage/storage.ts';
@@ -23,7 +24,8 @@ export async function readPending(repository: Repository): Promise<Pending[]> {
   const found: Pending[] = [];
   for (const { path, role, version } of await versionedNames(repository.storage, places.pending)) {
     const known = peoplesRoles.find(name => name === role);
-    if (!known || version !== newestVersion(repository, known) + 1) continue;
+    if (!known || version !== nextVersion(repository.state, known, newestVersion(repository, known)))
+      continue;
     const bytes = await readMetadata(repository.storage, path);
     const where = repository.storage.where(path);
     const metadata = parseMetadata(typeOf(known) as 'root' | 'targets', bytes, where) as Pending['metadata'];

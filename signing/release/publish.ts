@@ -6,6 +6,7 @@ import { authorityOf, isSignedFor } from './authority.ts';
 import { chooseSigners } from './choose-signers.ts';
 import type { LogAnchor } from './event-log.ts';
 import { delegatedRoles, metadataName, places } from './layout.ts';
+import { nextVersion } from './next-version.ts';
 import {
   metadataPlace,
   readMetadata,
@@ -97,7 +98,8 @@ export async function publishLocked(
   if (snapshot.fresh) await write(metadataName('snapshot', snapshot.version), snapshot.bytes);
 
   const isDue = snapshot.fresh || action === 'refresh' || timestampDue(publishing);
-  const timestampVersion = (published?.timestamp.signed.version ?? 0) + (isDue ? 1 : 0);
+  const present = published?.timestamp.signed.version ?? 0;
+  const timestampVersion = isDue ? nextVersion(repository.state, 'timestamp', present) : present;
   const timestamp = isDue
     ? await nextTimestamp(publishing, timestampVersion, snapshot)
     : published!.timestampBytes;
@@ -216,7 +218,11 @@ async function nextSnapshot(publishing: Publishing): Promise<SnapshotFile> {
     }
   }
   const taken = (await versionedNames(storage, places.metadata)).filter(entry => entry.role === 'snapshot');
-  const version = Math.max(0, ...taken.map(entry => entry.version)) + 1;
+  const version = nextVersion(
+    repository.state,
+    'snapshot',
+    Math.max(0, ...taken.map(entry => entry.version)),
+  );
   const expires = expiryDate(context.clock.now(), config.snapshot.expiresSeconds);
   const signed = new Snapshot({ version, specVersion: SPEC_VERSION, expires, meta });
   const signers = await onlineSigners(publishing, 'snapshot');

@@ -4,6 +4,7 @@ import { stableJson } from '../stable-json.ts';
 import { amendRole } from './amend-role.ts';
 import { channelNamed } from './channel-pointer.ts';
 import { QUEUES_TARGET } from './layout.ts';
+import { newestSeen } from './next-version.ts';
 import { withRepository, type ReleaseContext, type Repository } from './repository.ts';
 import { readTarget, writeTarget } from './target-files.ts';
 
@@ -58,5 +59,7 @@ export const setQueueChannel = (
 /** The newest queue map, staged or public. */
 export async function readQueueMap(repository: Repository): Promise<QueueChannels> {
   const target = repository.roles.queues.metadata.signed.targets[QUEUES_TARGET]!;
-  return QueueChannels.parse(JSON.parse((await readTarget(repository.storage, target)).toString('utf8')));
+  const bytes = await readTarget(repository.storage, target);
+  const map = QueueChannels.parse(JSON.parse(bytes.toString('utf8')));
+  return { ...map, serial: newestSeen(repository.state, 'queues.serial', map.serial) };
 }

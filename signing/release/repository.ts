@@ -42,6 +42,10 @@ export const RepositoryState = z.object({
   createdAt: z.string(),
   config: ReleaseConfig,
   keyNames: z.record(z.string(), z.string()).describe('Key id -> name of the key.'),
+  past: z
+    .record(z.string(), z.int().min(0))
+    .optional()
+    .describe('Numbers that clients have seen and the repository lost: the next ones are higher.'),
 });
 export type RepositoryState = z.output<typeof RepositoryState>;
 

@@ -8,7 +8,9 @@ import { Shutdown } from '../../../lib/shutdown.ts';
 import type { CopyResult } from '../mirror/copy-public.ts';
 import { exportTree } from '../mirror/export.ts';
 import { publicSource } from '../mirror/public-source.ts';
+import { raisePast, recoverRepository, type RecoverResult } from '../mirror/recover.ts';
 import { syncMirror, type MirrorOptions, type MirrorResult } from '../mirror/sync-mirror.ts';
+import type { ReleaseContext } from '../repository.ts';
 import { openStorage } from '../storage/open-storage.ts';
 import { collect, reading, withContext, type RepositoryOptions } from './options.ts';
 
@@ -20,7 +22,7 @@ interface MirrorFlags {
   intervalSeconds?: number;
 }
 
-/** Mounts what brings the public tree elsewhere: `export`, `mirror sync`. */
+/** Mounts what brings the public tree elsewhere and back: `export`, `mirror sync`, `recover`. */
 export function registerMirrorCommands(release: Command): void {
   reading(
     release,
@@ -31,6 +33,17 @@ export function registerMirrorCommands(release: Command): void {
       print(await withContext(options, context => exportTree({ ...context, directory })), options, describe),
     ),
   );
+  reading(
+    release,
+    'recover',
+    'After a loss or a restored backup: take back what is public elsewhere, or go past what clients have seen.',
+  )
+    .option('--from <address>', 'a mirror or store that was not restored: URL, or directory with its files')
+    .option(
+      '--past <numbers>',
+      'when nothing newer is left: timestamp=120,snapshot=14,stable=9,stable.serial=7',
+    )
+    .action(action(runRecover));
   const mirror = release.command('mirror').description('Verified copies of a repository elsewhere.');
   mirror
     .command('sync')
@@ -40,6 +53,30 @@ export function registerMirrorCommands(release: Command): void {
     .requiredOption('--root <file>', 'pinned root: metadata/1.root.json of the repository')
     .option('--interval-seconds <n>', 'do it again and again, until SIGTERM', Number)
     .action(action(runMirror));
+}
+
+async function runRecover(options: RepositoryOptions & { from?: string; past?: string }): Promise<void> {
+  const { from, past } = options;
+  if (from !== undefined && past === undefined) {
+    const recover = (context: ReleaseContext) => recoverRepository({ ...context, from: publicSource(from) });
+    return print(await withContext(options, recover), options, describeRecovery);
+  }
+  if (past !== undefined && from === undefined) {
+    const raise = (context: ReleaseContext) => raisePast({ ...context, past });
+    return print(await withContext(options, raise), options, ({ past: numbers }) =>
+      [
+        `The next numbers are higher than ${JSON.stringify(numbers)}.`,
+        'Sign the roles that are named again (release resign ROLE), move channels whose serial is named, then release publish.',
+      ].join('\n'),
+    );
+  }
+  throw libError({
+    code: 'E_USAGE',
+    message: 'Recover from where?',
+    where: 'release recover',
+    expected: 'one of --from ADDRESS and --past NUMBERS',
+    fix: 'Name a mirror; only when there is none, the numbers that clients have seen.',
+  });
 }
 
 async function runMirror(options: MirrorFlags): Promise<void> {
@@ -99,6 +136,14 @@ const describe = ({ changed, timestamp, snapshot, files }: CopyResult): string =
   changed
     ? `Copied up to timestamp ${timestamp}, snapshot ${snapshot}: ${files.length} files.`
     : `Everything is there already (timestamp ${timestamp}, snapshot ${snapshot}).`;
+
+const describeRecovery = ({ setAside, dropped, ...result }: RecoverResult): string =>
+  [
+    describe(result),
+    ...(setAside === null ? [] : [`  lines of our log that are not public lie in ${setAside}`]),
+    ...dropped.map(line => `  dropped ${line}`),
+    'Next: release verify, release publish.',
+  ].join('\n');
 
 const describeMirror = (result: MirrorResult): string =>
   [describe(result), ...result.refusals.map(({ code, where }) => `  refused: ${code} ${where}`)].join('\n');

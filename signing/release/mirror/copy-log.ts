@@ -1,10 +1,7 @@
 import { libError } from '../../../lib/errors.ts';
 import { signingError } from '../../errors.ts';
 import { MAX_LOG_BYTES, parseEventLog, type EventLog, type LogAnchor } from '../event-log.ts';
-import { missing, type Copy } from './copy-public.ts';
-
-/** Told which lines of ours the copied log does not know; they are cut off when it returns. */
-export type DivergedLog = (ours: EventLog, common: number, lines: Buffer) => Promise<void>;
+import { missing, type Copy } from './copy.ts';
 
 /**
  * Copies the event log as far as the signed timestamp vouches for it; it must continue what is here.
@@ -15,21 +12,33 @@ export async function copyLog(copy: Copy, anchor: LogAnchor | null): Promise<voi
   if (!anchor) return;
   const { from, to } = copy;
   const place = copy.at('log.jsonl');
+  const ownBytes = (await to.read(place, MAX_LOG_BYTES)) ?? Buffer.alloc(0);
+  const ours = await readOwn(copy, ownBytes, to.where(place));
+  if (ours.heads[anchor.entries] === anchor.head) return;
   const bytes = await readLog(copy);
   const theirs = parseEventLog(bytes.toString('utf8'), `${from.name}/log.jsonl`, anchor);
-  const ownBytes = (await to.read(place, MAX_LOG_BYTES)) ?? Buffer.alloc(0);
-  const ours = parseEventLog(ownBytes.toString('utf8'), to.where(place));
   const here = ours.entries.length;
   let common = Math.min(here, anchor.entries);
   while (ours.heads[common] !== theirs.heads[common]) common -= 1;
   if (common < Math.min(here, anchor.entries)) {
     if (!copy.divergedLog) throw diverged(copy, ours, theirs, common);
-    await copy.divergedLog(ours, common, ownBytes.subarray(endOfLine(ownBytes, common)));
-  } else if (here >= anchor.entries) return;
+    await copy.divergedLog(ownBytes.subarray(endOfLine(ownBytes, common)), common);
+  }
   const start = endOfLine(bytes, common);
   copy.onStep?.('write log.jsonl');
   await to.append(place, start, bytes.subarray(start, endOfLine(bytes, anchor.entries)));
   copy.written.push('log.jsonl');
+}
+
+/** For who repairs, one that was altered tells another story from its first line on. */
+async function readOwn(copy: Copy, bytes: Buffer, where: string): Promise<EventLog> {
+  try {
+    return parseEventLog(bytes.toString('utf8'), where);
+  } catch (error) {
+    if (!copy.divergedLog) throw error;
+    await copy.divergedLog(bytes, 0);
+    return parseEventLog('', where);
+  }
 }
 
 async function readLog({ from }: Copy): Promise<Buffer> {

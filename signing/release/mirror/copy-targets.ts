@@ -6,7 +6,7 @@ import { fromSystemError } from '../../../lib/errors.ts';
 import { hashedTargetPath } from '../layout.ts';
 import { checkTarget, hashStream } from '../target-files.ts';
 import type { TrustedMetadata } from '../trusted-metadata.ts';
-import { missing, type Copy } from './copy-public.ts';
+import { missing, type Copy } from './copy.ts';
 
 /**
  * Brings every target of every role here that is not here yet; bounded and hashed while it streams, named when it is right.
