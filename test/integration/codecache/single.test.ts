@@ -14,7 +14,7 @@ import { makeTemporaryDirectory } from '../../lab/temporary.ts';
 import { forgePointer, readTree, serveTree } from './forgery.ts';
 import type { Tree } from './forgery.ts';
 import { temporaryDirectory, waitUntil } from './web.ts';
-import { collect, runWrapper, writeBootstrap } from './wrapper-box.ts';
+import { collect, startWrapper, writeBootstrap } from './wrapper-box.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const node = join(root, 'node_modules', `node-linux-${process.arch}`, 'bin', 'node');
@@ -84,12 +84,12 @@ test(
     const verified: unknown = JSON.parse(await readFile(join(directory, 'verified.json'), 'utf8'));
     assert.equal(VerifiedRelease.parse(verified).release.version, '1.0.0');
     origin.counts.clear();
-    const wrapped = await runWrapper({ directory, store, rootJson: lab.rootJson, caches: [origin.url] });
-    assert.equal(wrapped.exit, 0, wrapped.stderr);
-    assert.ok(
-      [...origin.counts.keys()].every(path => !/node-|pilot-/.test(path)),
-      'nothing is fetched twice',
-    );
+    const wrapped = await startWrapper({ directory, store, rootJson: lab.rootJson, caches: [origin.url] });
+    const { result, stderr } = await wrapped.ended;
+    assert.deepEqual([result.code, result.cache], ['ok', 'local'], stderr);
+    const again = await start().ended;
+    assert.deepEqual([again.result.code, again.result.cache], ['ok', 'local'], again.stderr);
+    assert.deepEqual([...origin.counts], [], 'neither asked again for what the other had just verified');
   },
 );
 
