@@ -1,4 +1,4 @@
-import { html } from 'htm/preact';
+import { html } from './html.ts';
 import type { PublicFiles } from '../public-files.ts';
 import { compareBuilds } from './compare-builds.ts';
 import { diffPage } from './diff-page.ts';

@@ -1,5 +1,5 @@
-import { html } from 'htm/preact';
-import type { VNode } from 'preact';
+import { html } from './html.ts';
+import type { Markup } from './html.ts';
 import type { FileDiff } from '../../../signing/release/diff-text.ts';
 import type { DiffResult } from '../../../signing/release/release-diff.ts';
 import { diffLink, renderPage, table, versionLink } from './page.ts';
@@ -11,7 +11,7 @@ export function diffPage(diff: DiffResult): string {
     paths.length > 0 && html`<li>${what}: ${paths.map(path => html`<code>${path}</code> `)}</li>`;
   return renderPage(`From ${from} to ${to}`, [
     html`<p>
-      From ${versionLink(from)} to ${versionLink(to)}. ${diffLink(to, from, 'The other way round')}
+      ${['From ', versionLink(from), ' to ', versionLink(to), '. ', diffLink(to, from, 'The other way round')]}
     </p>`,
     html`<h2>What was signed of it</h2>`,
     table(
@@ -36,13 +36,20 @@ export function diffPage(diff: DiffResult): string {
   ]);
 }
 
-const fileDiff = ({ path, change, patch, note }: FileDiff): VNode =>
+const fileDiff = ({ path, change, patch, note }: FileDiff): Markup =>
   html`<section>
     <h3><code>${path}</code> ${change}</h3>
-    ${patch === null ? html`<p class="faint">Not shown: ${note}.</p>` : html`<pre>${patch.split('\n').map(line)}</pre>`}
+    ${patch === null ? html`<p class="faint">Not shown: ${note}.</p>` : html`<pre>${linesOf(patch).map(line)}</pre>`}
   </section>`;
 
-function line(text: string): VNode {
+/** The names of the file stand above it. */
+const linesOf = (patch: string): string[] =>
+  patch
+    .slice(Math.max(0, patch.indexOf('@@')))
+    .trimEnd()
+    .split('\n');
+
+function line(text: string): Markup {
   if (text.startsWith('+')) return html`<ins>${text}</ins>${'\n'}`;
   if (text.startsWith('-')) return html`<del>${text}</del>${'\n'}`;
   return html`<span>${text}</span>${'\n'}`;

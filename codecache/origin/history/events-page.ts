@@ -1,4 +1,4 @@
-import { html } from 'htm/preact';
+import { html } from './html.ts';
 import type { LogEntry } from '../../../signing/release/event-log.ts';
 import { signedBy, verdict } from './overview-page.ts';
 import { renderPage, short, table, time } from './page.ts';
@@ -24,11 +24,12 @@ export const eventsPage = (
         signedBy({ keys: entry.keys.map(({ name }) => name), by: entry.by }),
         Object.entries(entry.details)
           .filter(([, value]) => value !== null)
-          .map(([name, value]) => `${name} ${value}`)
-          .join(', '),
+          .map(([name, value]) => html`${name} ${isHash(value) ? short(String(value)) : value}<br />`),
         entry.sha256 === null ? '' : short(entry.sha256),
       ]),
       'Nothing was signed yet.',
     ),
     shown.next !== null && html`<p><a href=${`/history/events?before=${shown.next}`}>Older events</a></p>`,
   ]);
+
+const isHash = (value: unknown): boolean => /^[0-9a-f]{40,64}$/.test(String(value));

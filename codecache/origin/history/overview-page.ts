@@ -1,5 +1,5 @@
-import { html } from 'htm/preact';
-import type { ComponentChildren, VNode } from 'preact';
+import { html } from './html.ts';
+import type { Content, Markup } from './html.ts';
 import type { ChannelPointer } from '../../../lib/protocol/release.ts';
 import { describeChannel } from '../../../signing/release/describe-channel.ts';
 import type { ChannelMove, HistoryEvent, VersionHistory } from '../../../signing/release/history.ts';
@@ -69,8 +69,8 @@ export function overviewPage(
 }
 
 /** Whether the log and the metadata can be believed, in plain words. */
-export function verdict(told: StoreHistory, nowMs: number): VNode {
-  const { anchor, log } = told;
+export function verdict(told: StoreHistory, nowMs: number): Markup {
+  const { log } = told;
   const problems = told.problems.length > 0 ? told.problems : runOut(told, nowMs);
   if (problems.length > 0) {
     return html`<div class="note bad" role="alert">
@@ -80,28 +80,36 @@ export function verdict(told: StoreHistory, nowMs: number): VNode {
       </ul>
     </div>`;
   }
-  const more = log.entries.length - (anchor?.entries ?? 0);
+  const verified = [
+    html`<strong>Verified</strong>`,
+    ' at ',
+    time(new Date(nowMs).toISOString()),
+    `: every signature in force, and the event log of ${log.entries.length} entries, each of which names the hash of `,
+    'the one before it. ',
+    ...logEnd(told),
+  ];
+  const caution = [
+    "This is the store's own look, from its first root on. A node trusts only the root it was given; check with ",
+    html`<code>pilotage release verify</code>`,
+    '.',
+  ];
   return html`<div class="note">
-    <p>
-      <strong>Verified</strong> at ${time(new Date(nowMs).toISOString())}: every signature in force, and the
-      event log of${' '} ${log.entries.length} entries. Each entry names the hash of the one before it
-      ${
-        anchor &&
-        html`, and entry ${anchor.entries} is the one that the signed timestamp ${anchor.timestamp} names
-        (${short(anchor.head)})${
-          more === 0
-            ? ', the last one'
-            : `; ${more} later ${more === 1 ? 'entry is' : 'entries are'} not public work yet`
-        }`
-      }:
-      nothing was changed or taken away.
-    </p>
-    <p class="faint">
-      This is the store's own look, from its first root on. A node trusts only the root it was given; check
-      with
-      <code> pilotage release verify</code>.
-    </p>
+    <p>${verified}</p>
+    <p class="faint">${caution}</p>
   </div>`;
+}
+
+function logEnd({ anchor, log }: StoreHistory): Content[] {
+  if (anchor === null) return ['The signed timestamp does not name its end: entries may be missing there.'];
+  const more = log.entries.length - anchor.entries;
+  return [
+    `The signed timestamp ${anchor.timestamp} names entry ${anchor.entries} (`,
+    short(anchor.head),
+    `)${more === 0 ? ', the last one' : ''}: up to there nothing was changed or taken away.`,
+    more === 0
+      ? ''
+      : ` ${more} later ${more === 1 ? 'entry tells' : 'entries tell'} of work that is not public yet.`,
+  ];
 }
 
 /** What has happened since it was verified. */
@@ -110,12 +118,7 @@ const runOut = (told: StoreHistory, nowMs: number): string[] =>
     .filter(([, { expiresMs }]) => expiresMs <= nowMs)
     .map(([role, { version }]) => `The signature of the role ${role}, version ${version}, has run out.`);
 
-function channelRow(
-  told: StoreHistory,
-  channel: string,
-  pointer: ChannelPointer,
-  nowMs: number,
-): ComponentChildren[] {
+function channelRow(told: StoreHistory, channel: string, pointer: ChannelPointer, nowMs: number): Content[] {
   const { rollout } = pointer;
   const moved = told.history.channels[channel as 'stable']?.findLast(move => move.serial === pointer.serial);
   const withdrawn = pointer.yanked.map(version =>
@@ -134,13 +137,11 @@ function channelRow(
   ];
 }
 
-function versionRow(told: StoreHistory, entry: VersionHistory): ComponentChildren[] {
+function versionRow(told: StoreHistory, entry: VersionHistory): Content[] {
   const { versions } = told.history;
   const before = versions[versions.indexOf(entry) + 1];
   const release = releaseOf(told, entry.version);
-  const at = Object.entries(told.channels)
-    .filter(([, pointer]) => pointer.current.version === entry.version)
-    .map(([channel]) => html`<span class="badge good">${channel}</span>`);
+  const at = whereIn(told, entry.version);
   return [
     versionLink(entry.version),
     entry.revoked ? [...at, html`<span class="badge gone">withdrawn</span>`] : at,
@@ -154,7 +155,25 @@ function versionRow(told: StoreHistory, entry: VersionHistory): ComponentChildre
   ];
 }
 
-function compareForm(versions: readonly VersionHistory[]): VNode | null {
+/** Channels that start it: for all their nodes, for a share, or for those outside of a share. */
+function whereIn(told: StoreHistory, version: string): Markup[] {
+  return Object.entries(told.channels).flatMap(([channel, { current, previous, rollout }]) => {
+    const all = rollout.percent === 100 && rollout.sites.length === 0;
+    const part =
+      current.version === version && rollout.percent > 0
+        ? all
+          ? ''
+          : ` ${rollout.percent} %`
+        : previous?.version === version && !all
+          ? rollout.percent === 0
+            ? ''
+            : ' others'
+          : undefined;
+    return part === undefined ? [] : [html`<span class="badge good">${channel}${part}</span> `];
+  });
+}
+
+function compareForm(versions: readonly VersionHistory[]): Markup | null {
   if (versions.length < 2) return null;
   const choice = (name: string, label: string, chosen: number) =>
     html`<label>
@@ -176,7 +195,7 @@ function compareForm(versions: readonly VersionHistory[]): VNode | null {
   </form>`;
 }
 
-export const movesTable = (moves: readonly ChannelMove[], caption: string): VNode =>
+export const movesTable = (moves: readonly ChannelMove[], caption: string): Markup =>
   table(
     caption,
     ['Channel', 'Version', 'What', 'Share', 'Instead of', 'Public from', 'Until', 'Signed by', 'Serial'],

@@ -1,12 +1,11 @@
-import { html } from 'htm/preact';
-import type { ComponentChildren, VNode } from 'preact';
-import { renderToStaticMarkup } from 'preact-render-to-string';
+import { html, render } from './html.ts';
+import type { Content, Markup } from './html.ts';
 import { style } from './style.ts';
 
 /** A whole page. Every text that is not ours goes through preact, which escapes it. */
-export const renderPage = (title: string, body: ComponentChildren): string =>
+export const renderPage = (title: string, body: Content): string =>
   '<!doctype html>\n' +
-  renderToStaticMarkup(html`
+  render(html`
     <html lang="en">
       <head>
         <meta charset="utf-8" />
@@ -33,9 +32,9 @@ export const renderPage = (title: string, body: ComponentChildren): string =>
 export const table = (
   caption: string,
   heads: readonly string[],
-  rows: readonly (readonly ComponentChildren[])[],
+  rows: readonly (readonly Content[])[],
   none: string,
-): VNode =>
+): Markup =>
   rows.length === 0
     ? html`<p class="faint">${none}</p>`
     : html`<div class="scroll" tabindex="0">
@@ -61,7 +60,7 @@ export const table = (
       </div>`;
 
 /** `2027-01-31 08:00:05 UTC` */
-export const time = (iso: string | null): VNode | string => {
+export const time = (iso: string | null): Markup | string => {
   const ms = iso === null ? NaN : Date.parse(iso);
   if (!Number.isFinite(ms)) return iso ?? 'not yet';
   const text = new Date(ms).toISOString();
@@ -86,11 +85,11 @@ export function duration(ms: number): string {
   return `${count} ${String(unit)}${count === 1 ? '' : 's'}${ms < 0 ? ' ago' : ''}`;
 }
 
-export const short = (sha256: string): VNode =>
+export const short = (sha256: string): Markup =>
   html`<code title=${sha256}>${sha256.slice(0, 12)}${sha256.length > 12 ? '…' : ''}</code>`;
 
-export const versionLink = (version: string): VNode =>
+export const versionLink = (version: string): Markup =>
   html`<a href=${`/history/version/${encodeURIComponent(version)}`}>${version}</a>`;
 
-export const diffLink = (from: string, to: string, text: ComponentChildren): VNode =>
+export const diffLink = (from: string, to: string, text: Content): Markup =>
   html`<a href=${`/history/diff?from=${encodeURIComponent(from)}&to=${encodeURIComponent(to)}`}>${text}</a>`;

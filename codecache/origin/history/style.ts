@@ -8,7 +8,7 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 76rem; p
 header { border-bottom: 1px solid var(--line); margin-bottom: 1.2rem; }
 h1 { font-size: 1.5rem; margin: .4rem 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 nav a { margin-right: 1.2rem; } a { color: var(--link); }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; } .scroll table { min-width: 48rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--faint); padding-bottom: .3rem; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line); }
@@ -21,7 +21,8 @@ time { white-space: nowrap; } .faint { color: var(--faint); }
 .badge { border: 1px solid currentColor; border-radius: .8rem; padding: 0 .5rem; margin-right: .3rem; white-space: nowrap; }
 .good { color: var(--good); } .gone { color: var(--bad); }
 ins, del { text-decoration: none; } ins { color: var(--good); } del { color: var(--bad); }
-dt { color: var(--faint); } dd { margin: 0 0 .5rem; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.5rem; } dt { color: var(--faint); } dd { margin: 0; }
+h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
 select, button, input { font: inherit; padding: .15rem .4rem; }
 `;
 

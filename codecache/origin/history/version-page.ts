@@ -1,5 +1,5 @@
-import { html } from 'htm/preact';
-import type { ComponentChildren } from 'preact';
+import { html } from './html.ts';
+import type { Content } from './html.ts';
 import type { VersionHistory } from '../../../signing/release/history.ts';
 import { movesTable, signedBy, verdict } from './overview-page.ts';
 import { bytes, diffLink, renderPage, short, table, time } from './page.ts';
@@ -10,7 +10,7 @@ export function versionPage(told: StoreHistory, entry: VersionHistory, nowMs: nu
   const { versions } = told.history;
   const before = versions[versions.indexOf(entry) + 1];
   const release = releaseOf(told, entry.version);
-  const facts: [string, ComponentChildren][] = [
+  const facts: [string, Content][] = [
     ['Signed', [time(entry.added.at), ` by ${signedBy(entry.added)}, log entry ${entry.added.seq}`]],
     ['Public since', time(entry.added.publicAt)],
     ...(entry.revoked
@@ -18,7 +18,7 @@ export function versionPage(told: StoreHistory, entry: VersionHistory, nowMs: nu
           [
             'Withdrawn',
             [time(entry.revoked.at), ` by ${signedBy(entry.revoked)}, log entry ${entry.revoked.seq}`],
-          ] as [string, ComponentChildren],
+          ] as [string, Content],
         ]
       : []),
     ['Commit', html`<code>${entry.commit}</code>`],
@@ -43,10 +43,11 @@ export function versionPage(told: StoreHistory, entry: VersionHistory, nowMs: nu
             <dd>${value}</dd>`,
       )}
     </dl>`,
-    before && html`<p>${diffLink(before.version, entry.version, `What changed since ${before.version}`)}</p>`,
+    before !== undefined &&
+      html`<p>${diffLink(before.version, entry.version, `What changed since ${before.version}`)}</p>`,
     html`<h2>Channels</h2>`,
     movesTable(
-      entry.channels.toReversed(),
+      entry.channels.toSorted((a, b) => b.seq - a.seq),
       'The pointers that had it as their current version, newest first.',
     ),
     html`<h2>Files</h2>`,
