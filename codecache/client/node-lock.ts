@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { Clock } from '../../lib/clock.ts';
@@ -30,22 +30,35 @@ export interface NodeLock {
 export async function takeNodeLock(options: NodeLockOptions): Promise<NodeLock> {
   const { clock, storeDirectory, signal, waitSeconds = 1800 } = options;
   const lock = join(storeDirectory, 'lock');
+  const mine = `${process.pid} ${await startTime(process.pid)}`;
   const started = clock.monotonic();
-  while (!(await take(lock))) {
-    const waitedMs = clock.monotonic() - started;
-    if (waitedMs > waitSeconds * 1000) {
+  let unsigned: { id: string; sinceMs: number } | undefined;
+  while (!(await take(lock, mine))) {
+    const nowMs = clock.monotonic();
+    const seen = await look(lock);
+    if (nowMs - started > waitSeconds * 1000) {
       throw codecacheError({
         code: 'E_STORE_LOCKED',
         message: 'Another process on this node holds the store for too long.',
         where: lock,
-        found: (await owner(lock)) || 'no owner',
+        found: seen?.owner || 'no owner',
         fix: 'Look at that process; remove the lock directory when it is gone.',
       });
     }
-    await clearStale(lock, waitedMs > UNSIGNED_MS);
+    if (seen?.owner !== '') unsigned = undefined;
+    else if (unsigned?.id !== seen.id) unsigned = { id: seen.id, sinceMs: nowMs };
+    const isDead =
+      unsigned === undefined
+        ? seen !== undefined && !(await lives(seen.owner))
+        : nowMs - unsigned.sinceMs > UNSIGNED_MS;
+    if (seen !== undefined && isDead) await remove(lock, seen);
     await clock.sleep(POLL_MS, signal);
   }
-  return { release: () => rm(lock, { recursive: true, force: true }) };
+  return {
+    release: async () => {
+      if ((await ownerOf(lock)) === mine) await rm(lock, { recursive: true, force: true });
+    },
+  };
 }
 
 /** Runs `work` with the lock of {@link takeNodeLock}. @throws as that, and what `work` throws. */
@@ -58,7 +71,7 @@ export async function withNodeLock<T>(options: NodeLockOptions, work: () => Prom
   }
 }
 
-async function take(lock: string): Promise<boolean> {
+async function take(lock: string, mine: string): Promise<boolean> {
   try {
     await mkdir(lock, { mode: 0o700 });
   } catch (error) {
@@ -66,29 +79,48 @@ async function take(lock: string): Promise<boolean> {
     throw fromSystemError(error, lock);
   }
   try {
-    await writeFile(join(lock, 'pid'), `${process.pid} ${await startTime(process.pid)}\n`);
+    await writeFile(join(lock, 'pid'), `${mine}\n`);
+    return true;
   } catch (error) {
+    // Another process removed it, taking it for the dead one's that was there before.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
     await rm(lock, { recursive: true, force: true });
     throw fromSystemError(error, lock);
   }
-  return true;
 }
 
-async function clearStale(lock: string, unsignedToo: boolean): Promise<void> {
-  const held = await owner(lock);
-  const [pid, started] = held.split(' ');
-  const gone = held === '' ? unsignedToo : (await startTime(Number(pid))) !== started;
-  if (!gone) return;
+/** A lock as it was found; one that is made later under the same name is another. */
+interface Found {
+  id: string;
+  /** Empty: it is not signed yet. */
+  owner: string;
+}
+
+async function look(lock: string): Promise<Found | undefined> {
+  const info = await stat(lock, { bigint: true }).catch(() => undefined);
+  return info && { id: `${info.ino} ${info.mtimeNs}`, owner: await ownerOf(lock) };
+}
+
+/** Removes the lock that was found, and none that somebody else made in the meantime. */
+async function remove(lock: string, found: Found): Promise<void> {
+  const now = await look(lock);
+  if (now?.id !== found.id || now.owner !== found.owner) return;
   const aside = `${lock}.${randomBytes(6).toString('hex')}`;
   await rename(lock, aside).catch(() => undefined);
+  if ((await ownerOf(aside)) !== found.owner) await rename(aside, lock).catch(() => undefined);
   await rm(aside, { recursive: true, force: true });
 }
 
-const owner = async (lock: string): Promise<string> =>
+const ownerOf = async (lock: string): Promise<string> =>
   (await readFile(join(lock, 'pid'), 'utf8').catch(() => '')).trim();
+
+async function lives(owner: string): Promise<boolean> {
+  const [pid, started] = owner.split(' ');
+  return (await startTime(Number(pid))) === started;
+}
 
 /** Start of a process in clock ticks, so that a reused pid is not taken for its first owner; empty when there is none. */
 async function startTime(pid: number): Promise<string> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
-  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+  const line = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+  return line.slice(line.lastIndexOf(')') + 2).split(' ')[19] ?? '';
 }
