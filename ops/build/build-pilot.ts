@@ -6,6 +6,7 @@ import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 import { writeReproducibleTar } from '../../lib/reproducible-tar.ts';
+import { slimPackages } from './slim-packages.ts';
 
 export interface BuiltPilot {
   file: string;
@@ -16,26 +17,6 @@ export interface BuiltPilot {
   /** Path in the archive -> sha256. */
   files: Record<string, string>;
 }
-
-/**
- * undici's `Agent` and `request` without the rest of it (fetch, WebSocket, mocks, caches), which would be evaluated at
- * every start of a pilot: a third of its start-up time. The same files of undici, wired as its index.js does; the pilot
- * always names a dispatcher.
- */
-const UNDICI_CLIENT = `
-  import Agent from './node_modules/undici/lib/dispatcher/agent.js';
-  import Dispatcher from './node_modules/undici/lib/dispatcher/dispatcher.js';
-  import callRequest from './node_modules/undici/lib/api/api-request.js';
-  Dispatcher.prototype.request = callRequest;
-  export { Agent };
-  export function request(url, options) {
-    const { origin, pathname, search } = new URL(url);
-    const { dispatcher, ...rest } = options;
-    return callRequest.call(dispatcher, {
-      ...rest, origin, path: pathname + search, method: options.method ?? 'GET',
-    });
-  }
-`;
 
 /**
  * `npm run build:pilot`: bundles agent/main.ts into `pilot.mjs` and the few files that it loads later, and packs them as
@@ -87,16 +68,7 @@ export async function buildPilot(options: {
             contents: `export const version = ${JSON.stringify(version)};`,
           })),
       },
-      {
-        name: 'undici-client',
-        setup: plugin => {
-          plugin.onResolve({ filter: /^undici$/ }, () => ({ path: 'undici', namespace: 'undici-client' }));
-          plugin.onLoad({ filter: /.*/, namespace: 'undici-client' }, () => ({
-            contents: UNDICI_CLIENT,
-            resolveDir: root,
-          }));
-        },
-      },
+      slimPackages(root),
     ],
     logLevel: 'silent',
   });

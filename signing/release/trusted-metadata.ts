@@ -23,6 +23,8 @@ export class TrustedMetadata {
   /** What an earlier update trusted: nothing in the new snapshot may go back behind it. */
   #snapshotBefore: Metadata<Snapshot> | undefined;
   readonly #targets = new Map<string, Metadata<Targets>>();
+  /** Who, as loaded now, was found to delegate to a role with its keys. */
+  readonly #delegators = new WeakMap<Metadata<Targets>, Set<Delegator>>();
 
   /**
    * @param root the trusted one; it may be expired, for only the last of its chain may not (section 5.3.10).
@@ -162,10 +164,12 @@ export class TrustedMetadata {
     const where = this.where(role, meta.version);
     checkMeta(meta, bytes, where, 'snapshot');
     const next = parseMetadata('targets', bytes, where);
-    delegate(this.#delegator(delegator, where), role, next, where);
+    const by = this.#delegator(delegator, where);
+    delegate(by, role, next, where);
     checkVersion(next, meta.version, where, 'snapshot');
     this.#fresh(role, next);
     this.#targets.set(role, next);
+    this.#delegators.set(next, new Set([by]));
   }
 
   /** Whether a role is trusted already; then also for this delegator, whose keys may be others. */
@@ -173,7 +177,10 @@ export class TrustedMetadata {
     const metadata = this.#targets.get(role);
     if (metadata === undefined) return false;
     const where = this.where(role, metadata.signed.version);
-    delegate(this.#delegator(delegator, where), role, metadata, where);
+    const by = this.#delegator(delegator, where);
+    const known = this.#delegators.get(metadata)!;
+    if (!known.has(by)) delegate(by, role, metadata, where);
+    known.add(by);
     return true;
   }
 
