@@ -239,7 +239,7 @@ test('another key behind a known key id, and fields that nobody is shown, are re
   await refuses(/root cannot be shown/, ([root]) => Object.assign(root!, { 'x-later': true }));
   await refuses(/targets cannot be shown/, ([, targets]) => Object.assign(targets!, { 'x-later': true }));
   // The second of two delegations of one name would be signed and not be shown.
-  await refuses(/holds more than this program understands/, ([, targets]) => {
+  await refuses(/duplicate delegated role/, ([, targets]) => {
     const { roles } = (targets as unknown as { delegations: { roles: object[] } }).delegations;
     roles.push({ ...roles[1], threshold: 1 });
   });
