@@ -1,8 +1,8 @@
-import { readFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../lib/clock.ts';
-import { PilotageError } from '../../lib/errors.ts';
-import { writeFileAtomic } from '../../lib/files.ts';
+import { PilotageError, fromSystemError } from '../../lib/errors.ts';
 import { signingError } from '../../signing/errors.ts';
 import type { Source } from './download.ts';
 import { takeNodeLock } from './node-lock.ts';
@@ -122,8 +122,18 @@ function isRecent(checked: string, clock: Clock): boolean {
   return /^\d{1,12}$/.test(checked) && seconds >= 0 && seconds < RECENT_SECONDS;
 }
 
-const noteChecked = (store: NodeStore, nowMs: number): Promise<void> =>
-  writeFileAtomic(checkedFile(store), `${Math.floor(nowMs / 1000)}\n`, { mode: 0o600 });
+/** Put in place whole, but not synced: that it is lost with the node's power costs one question. */
+async function noteChecked(store: NodeStore, nowMs: number): Promise<void> {
+  const file = checkedFile(store);
+  const made = `${file}.${process.pid}.${randomBytes(6).toString('hex')}`;
+  try {
+    await writeFile(made, `${Math.floor(nowMs / 1000)}\n`, { mode: 0o600 });
+    await rename(made, file);
+  } catch (error) {
+    await rm(made, { force: true });
+    throw fromSystemError(error, file);
+  }
+}
 
 type Settled<T> = { value: T } | { reason: unknown };
 

@@ -6,11 +6,12 @@ import type { Client } from './client.ts';
 import { installed } from './install.ts';
 import type { Build } from './install.ts';
 import { LOCAL, lastChecked, viewOfKept } from './node-view.ts';
+import type { NodeStore } from './node-store.ts';
 import type { View } from './refresh.ts';
 
 /** Why a release runs that could not be checked now. */
 export interface Offline {
-  /** Since anybody on this node could check. */
+  /** Since anybody on this node could check; where that is not known, since it was signed. */
   sinceSeconds: number;
   /** What refreshing failed with. */
   reason: string;
@@ -36,7 +37,10 @@ export async function offlineRelease<J extends { builds: Build[] }>(
   const { clock, log, refresh, signal, store } = client;
   if (graceSeconds <= 0 || signal?.aborted === true) throw failure;
   if (!(failure instanceof PilotageError) || !NO_VIEW.test(failure.code)) throw failure;
-  const nowMs = Math.min(clock.now(), Math.max(clock.now() - graceSeconds * 1000, await signedMs(client)));
+  const signedMs = await keptTime(store);
+  // Not behind the newest time that anything known was signed at: the clock would be refused.
+  const leastMs = Math.max(clock.now() - graceSeconds * 1000, signedMs, refresh.floors?.signedTimeMs ?? 0);
+  const nowMs = Math.min(clock.now(), leastMs);
   const kept = await viewOfKept({ ...refresh, clock: { ...clock, now: () => nowMs } }, judge);
   if (!('value' in kept)) {
     const { code, where } = kept.reason;
@@ -46,7 +50,8 @@ export async function offlineRelease<J extends { builds: Build[] }>(
   const judged = kept.value;
   const directories = await installed({ ...client, source: LOCAL }, judged.builds);
   if (directories === undefined) throw failure;
-  const sinceSeconds = Math.max(0, Math.round(clock.now() / 1000 - Number(await lastChecked(store))));
+  const checkedMs = Number(await lastChecked(store)) * 1000 || signedMs;
+  const sinceSeconds = Math.max(0, Math.round((clock.now() - checkedMs) / 1000));
   const offline = { sinceSeconds, reason: `${failure.code}: ${failure.message}` };
   log.warn(
     { ...offline, graceSeconds, where: failure.where },
@@ -55,9 +60,9 @@ export async function offlineRelease<J extends { builds: Build[] }>(
   return { judged, directories, result: { refusals: failure.refusals ?? [], offline } };
 }
 
-/** The newest time that anything known was signed at: grace does not set the clock back behind it. */
-async function signedMs({ store, refresh }: Client): Promise<number> {
-  const text = await readFile(join(store.metadataDirectory, 'timestamp.json'), 'utf8').catch(() => '{}');
+/** When the kept timestamp was signed, milliseconds; 0 where there is none. */
+async function keptTime({ metadataDirectory }: NodeStore): Promise<number> {
+  const text = await readFile(join(metadataDirectory, 'timestamp.json'), 'utf8').catch(() => '{}');
   const { signed } = JSON.parse(text) as { signed?: Record<string, unknown> };
-  return Math.max(Number(signed?.['x-pilotage-signed-ms'] ?? 0) || 0, refresh.floors?.signedTimeMs ?? 0);
+  return Number(signed?.['x-pilotage-signed-ms'] ?? 0) || 0;
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readdir, utimes, writeFile } from 'node:fs/promises';
+import { readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -91,6 +91,13 @@ test('fetch takes groups, names who lied, and says by its exit code what happene
   assert.match(fetched.stdout, /^pilot 1\.0\.0, sha256 /);
   assert.ok(fetched.stdout.includes(`verified through ${honest.url}`), fetched.stdout);
   assert.ok(fetched.stdout.includes(`refused: ${liar.url} `), fetched.stdout);
+
+  const [pin] = await readdir(join(store, 'metadata'));
+  await rm(join(store, 'metadata', pin!, 'checked'));
+  assert.equal((await fetchInto(store, [gone.url])).status, 4, 'kept and valid, but not checked');
+  const offline = await fetchInto(store, [gone.url], '--offline-grace-seconds', '60');
+  assert.equal(offline.status, 0, offline.stderr);
+  assert.match(offline.stdout, /^not checked for \d{1,3} s, .*E_CACHE_UNREACHABLE/m);
 
   const cold = join(await temporaryDirectory(t), 'store');
   const unreachable = await fetchInto(cold, [gone.url]);
