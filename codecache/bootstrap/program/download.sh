@@ -11,7 +11,8 @@ choose_client() {
 	case $help in *--max-redirect*) wget_options="$wget_options --max-redirect=0" ;; esac
 	case $help in *--tries*) wget_options="$wget_options --tries=1" ;; esac
 	case $help in *' -T'*) wget_options="$wget_options -T $stall" ;; esac
-	timeout=$(command -v timeout) || timeout=
+	# Not that of a BusyBox before 1.30, which wants -t.
+	timeout 5 true 2>/dev/null && timeout=1 || timeout=
 }
 wait_for() { # pid: its status in $ended
 	child=$1 ended=0

@@ -8,7 +8,7 @@ started() { # pid: when that process started, so that a reused pid is not taken 
 }
 held() { [ -f "$work/held" ]; }
 unlock() { ! held || rm -rf "$store/lock" "$work/held"; }
-# One process of a node fetches for all: waits for the lock, or until the condition holds. Longer than that nobody waits,
+# One process of a node fetches for all, and removes what killed ones left and what nobody started for 30 days: waits for the lock, or until the condition holds. Longer than that nobody waits,
 # since every write is atomic.
 lock_unless() { # condition seconds
 	waited=0 polls=0
@@ -29,7 +29,8 @@ lock_unless() { # condition seconds
 	: >"$work/held"
 	echo "$$ $(started $$)" >"$store/lock/pid"
 	set +f
-	find "$store"/tmp.* -prune -mtime +0 -exec rm -rf {} +
+	find "$store"/tmp.* -prune -mtime +0 -exec rm -rf {} + 2>/dev/null
+	find "$store"/unpacked/* "$store"/objects/* -prune -mtime +29 -exec rm -rf {} + 2>/dev/null
 	set -f
 }
 
@@ -89,6 +90,10 @@ unpack_archive() { # path sha256 files
 	fi
 	[ -z "$(find "$work/unpacking" ! -type f ! -type d)" ] && intact "$work/unpacking" "$3" ||
 		refuse E_ARCHIVE_UNSAFE "$1" 'not what was signed'
-	rm -rf "$store/unpacked/$2" "$work/$2"
-	move "$work/unpacking" "$store/unpacked/$2"
+	# Somebody without our lock, of another process namespace, may have been faster: then that one is in use.
+	intact "$store/unpacked/$2" "$3" || {
+		rm -rf "$store/unpacked/$2"
+		move "$work/unpacking" "$store/unpacked/$2"
+	}
+	rm -rf "$work/unpacking" "$work/$2"
 }

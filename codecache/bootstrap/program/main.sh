@@ -8,6 +8,8 @@ attempt() { # through one cache, whole; writes verified.json and $work/verified
 	trust_root
 	known || refresh
 	install
+	# Last used now: who makes room goes by that.
+	touch -c "$store/unpacked/$pilot_sha256" "$store/unpacked/$runtime_sha256" 2>/dev/null
 	unlock
 	[ -n "$asked" ] && through=$cache || through=local
 	milliseconds ready

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, readdir, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { TestContext } from 'node:test';
@@ -145,4 +145,23 @@ test('a wrapper that was killed while it downloaded holds nobody up', async t =>
   assert.equal(run.exit, 0, run.stderr);
   assert.equal(front.count(/node-/), 2);
   assert.equal(front.count(/timestamp/), 1, 'what the first had verified was not asked for again');
+});
+
+test('what nobody started for 30 days makes room, what is started stays', async t => {
+  const { options, directory } = await counted(t);
+  assert.equal((await runWrapper(options('first'))).exit, 0);
+  const unpacked = join(directory, 'store/unpacked');
+  const used = await readdir(unpacked);
+  const daysAgo = (days: number) => new Date(Date.now() - days * 86_400_000);
+  for (const [name, days] of [
+    ['old', 31],
+    ['recent', 29],
+  ] as const) {
+    await mkdir(join(unpacked, name));
+    await utimes(join(unpacked, name), daysAgo(days), daysAgo(days));
+  }
+  for (const name of used) await utimes(join(unpacked, name), daysAgo(29), daysAgo(29));
+  assert.equal((await runWrapper(options('second'))).exit, 0);
+  assert.deepEqual((await readdir(unpacked)).sort(), [...used, 'recent'].sort());
+  for (const name of used) assert.ok((await stat(join(unpacked, name))).mtime > daysAgo(1));
 });

@@ -44,11 +44,22 @@ test('a wrapper with the default number of root keys is at most 20 kB of plain A
   assert.ok(MAX_WRAPPER_BYTES >= 20_000);
   assert.match(wrapper, /^#!\/bin\/sh\n/);
   assert.match(wrapper, /^[\t\n\x20-\x7e]*$/);
-  assert.doesNotMatch(wrapper, /@ROOT/);
+  assert.doesNotMatch(wrapper, /@[A-Z]+@/);
   assert.throws(() => renderWrapper({ rootJson: '{"signatures":[' }), { code: 'E_WRAPPER_ROOT' });
   assert.throws(() => renderWrapper({ rootJson: lab.rootJson.toString().replace('{', "{'") }), {
     code: 'E_WRAPPER_ROOT',
   });
+});
+
+test('with five root keys of which three sign, it is still below 20 kB', async t => {
+  const config = { root: { keys: 5, threshold: 3 } };
+  const five = await makeReleaseRepository({ directory: await temporaryDirectory(t), config });
+  const { signatures, signed } = JSON.parse(five.rootJson.toString()) as {
+    signatures: unknown[];
+    signed: { roles: { root: { threshold: number } } };
+  };
+  assert.deepEqual([signatures.length >= 3, signed.roles.root.threshold], [true, 3]);
+  assert.ok(Buffer.byteLength(renderWrapper({ rootJson: five.rootJson })) < 20_000);
 });
 
 test('a cold node: verified, unpacked, run; the agent is told what was verified', async t => {
@@ -160,19 +171,6 @@ test('a damaged copy in a cache is got past with no-cache', async t => {
   assert.equal(run.exit, 0, run.stderr);
   assert.match(run.result.message, /E_TUF_HASH/);
   assert.equal(run.result.cache, origin.url);
-});
-
-test('twenty wrappers at once on one node: one download of everything that does not change', async t => {
-  const origin = await serveTree(t, () => tree);
-  const { store, options } = await boxes(t, [origin.url]);
-  const runs = await Promise.all(
-    Array.from({ length: 20 }, (_, index) => runWrapper(options(`box-${index}`))),
-  );
-  for (const run of runs) assert.equal(run.exit, 0, run.stderr);
-  for (const [path, count] of origin.counts) {
-    if (!/timestamp\.json|2\.root\.json/.test(path)) assert.equal(count, 1, path);
-  }
-  assert.deepEqual((await readdir(store)).sort(), ['metadata', 'objects', 'unpacked']);
 });
 
 test('a lock whose owner is gone is taken over', async t => {
