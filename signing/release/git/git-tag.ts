@@ -1,3 +1,4 @@
+import { createWriteStream } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
@@ -74,13 +75,14 @@ export async function resolveTag(options: GitOptions & { tag: string; verify?: b
 }
 
 /**
- * Writes the tree of a tag's commit into an empty directory, as `git archive` gives it: never the work tree.
+ * Writes the tree of a tag's commit into an empty directory, as `git archive` gives it: never the work tree. The archive
+ * itself stays beside it, as `<to>.tar`.
  *
  * @throws E_GIT_FAILED, E_TARBALL_INVALID (more than 1 GiB), E_DISK_FULL.
  */
 export async function exportTag(tag: GitTag, to: string, signal?: AbortSignal): Promise<void> {
+  const archive = `${to}.tar`;
   let bytes = 0;
-  let refused: Error | undefined;
   const bounded = async function* (source: AsyncIterable<Buffer>) {
     for await (const chunk of source) {
       if ((bytes += chunk.length) > MAX_EXPORT_BYTES) {
@@ -91,25 +93,21 @@ export async function exportTag(tag: GitTag, to: string, signal?: AbortSignal): 
       yield chunk;
     }
   };
-  const ended = await run(
-    { directory: tag.directory, signal },
-    ['archive', '--format=tar', tag.commit],
-    EXPORT_SECONDS,
-    stdout =>
-      pipeline(
-        stdout,
-        bounded,
-        extract({
-          cwd: to,
-          preserveOwner: false,
-          onwarn: (code, message) => {
-            if (code !== 'TAR_ENTRY_INFO') refused ??= invalidTarball(tag.directory, `${message}.`);
-          },
-        }),
-      ),
+  const git = { directory: tag.directory, signal };
+  const ended = await run(git, ['archive', '--format=tar', tag.commit], EXPORT_SECONDS, stdout =>
+    pipeline(stdout, bounded, createWriteStream(archive, { mode: 0o600 })),
   );
   if (ended.exit !== 0 || ended.stopped !== null)
     throw failed(tag.directory, 'The tree cannot be read.', ended);
+  let refused: Error | undefined;
+  await extract({
+    file: archive,
+    cwd: to,
+    preserveOwner: false,
+    onwarn: (code, message) => {
+      if (code !== 'TAR_ENTRY_INFO') refused ??= invalidTarball(tag.directory, `${message}.`);
+    },
+  });
   if (refused) throw refused;
 }
 
