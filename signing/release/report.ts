@@ -1,5 +1,5 @@
 import type { LogEntry } from './event-log.ts';
-import type { RepositoryStatus } from './verify-repository.ts';
+import type { RepositoryStatus } from './inspect-repository.ts';
 
 /** One line per signing event, for people. */
 export const describeLog = (entries: readonly LogEntry[]): string =>
@@ -14,19 +14,24 @@ export const describeLog = (entries: readonly LogEntry[]): string =>
     })
     .join('\n');
 
-/** What a verified repository holds, and which roles someone has to sign soon. */
+/** What a repository holds, what is wrong in it, and what someone has to do soon. */
 export function describeStatus(status: RepositoryStatus): string {
-  const width = Math.max(...Object.keys(status.roles).map(role => role.length));
+  const width = Math.max(0, ...Object.keys(status.roles).map(role => role.length));
+  const errors = status.problems.filter(({ severity }) => severity === 'error').length;
   return [
-    `Verified: ${status.targets} targets, ${status.logEntries} log entries, every signature, hash and expiry.`,
+    errors > 0
+      ? `NOT in order: ${errors} ${errors === 1 ? 'error' : 'errors'}.`
+      : `Verified: ${status.targets} targets, ${status.logEntries} log entries, every signature, hash and expiry.`,
     ...Object.entries(status.roles).map(
       ([role, { version, expires, secondsLeft, due }]) =>
-        `  ${role.padEnd(width)}  v${version}  until ${expires} (${duration(secondsLeft)} left)${due ? '  DUE: sign again' : ''}`,
+        `  ${role.padEnd(width)}  v${version}  until ${expires} (${duration(secondsLeft)} left)${due ? '  DUE' : ''}`,
     ),
     ...Object.entries(status.channels).map(
       ([channel, { version, serial }]) => `  channel ${channel}: ${version} (serial ${serial})`,
     ),
-    ...(status.staged.length ? [`  signed, not yet published: ${status.staged.join(', ')}`] : []),
+    ...status.problems.map(
+      ({ severity, code, where, message, fix }) => `${severity} ${code}: ${where}: ${message}\n  do: ${fix}`,
+    ),
   ].join('\n');
 }
 

@@ -41,16 +41,26 @@ export interface VerifiedMetadata {
  *
  * @param options.where the cache or directory the bytes came from, for errors.
  * @param options.floors refuses what is older than these.
+ * @param options.mayExpire roles that are taken after their expiry too; default none.
  * @throws E_TUF_FORMAT, E_TUF_SIGNATURE, E_TUF_EXPIRED, E_TUF_ROLLBACK, E_TUF_STALE, E_TUF_HASH, E_TARGET_HASH,
  * E_TARGET_LENGTH, E_TARGET_UNKNOWN, E_CHANNEL_MISMATCH, E_CHANNEL_FLOOR, E_CLOCK; each naming the file.
  */
 export function verifyMetadata(
   bytes: MetadataBytes,
-  options: { nowMs: number; where: string; floors?: Floors | null },
+  options: {
+    nowMs: number;
+    where: string;
+    floors?: Floors | null;
+    mayExpire?: (role: string) => boolean;
+  },
 ): VerifiedMetadata {
   const { nowMs, floors = null } = options;
   const at = (name: string) => `${options.where}/${name}`;
-  const trusted = verifyRoles(bytes, { nowMs, at });
+  const trusted = verifyRoles(bytes, {
+    nowMs,
+    at,
+    ...(options.mayExpire && { mayExpire: options.mayExpire }),
+  });
   const signedTimeMs = checkFloors(trusted, floors);
   const targets = targetsOf(trusted);
   const roles = [...trusted.roles()];
@@ -93,7 +103,7 @@ export function verifyMetadata(
 
 function verifyRoles(
   bytes: MetadataBytes,
-  options: { nowMs: number; at: (name: string) => string },
+  options: { nowMs: number; at: (name: string) => string; mayExpire?: (role: string) => boolean },
 ): TrustedMetadata {
   const [first, ...later] = bytes.roots;
   if (first === undefined) {

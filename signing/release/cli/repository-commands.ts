@@ -1,14 +1,15 @@
 import type { Command } from 'commander';
-import { action, print } from '../../../lib/cli.ts';
+import { action, exitCodes, print } from '../../../lib/cli.ts';
 import { loadConfig } from '../../../lib/config.ts';
 import { libError } from '../../../lib/errors.ts';
 import { ReleaseConfig } from '../../config/schema.ts';
 import { resignRole } from '../amend-role.ts';
 import { initRepository } from '../init-repository.ts';
+import { inspectRepository } from '../inspect-repository.ts';
 import { delegatedRoles } from '../layout.ts';
 import { publish, type PublishResult } from '../publish.ts';
 import { describeLog, describeStatus } from '../report.ts';
-import { releaseLog, verifyRepository } from '../verify-repository.ts';
+import { releaseLog } from '../verify-repository.ts';
 import { byPeople, reading, signers, signing, withContext, type RepositoryOptions } from './options.ts';
 
 /** Mounts what concerns the repository as a whole: `init`, `resign`, `publish`, `log`, `verify`. */
@@ -30,11 +31,13 @@ export function registerRepositoryCommands(release: Command): void {
   reading(
     release,
     'verify',
-    'Verify everything in the repository, and say which roles must be signed again.',
+    'Verify everything in the repository, and say what to do: exit code 1 when something is wrong.',
   ).action(
-    action<RepositoryOptions>(async options =>
-      print(await withContext(options, verifyRepository), options, describeStatus),
-    ),
+    action<RepositoryOptions>(async options => {
+      const { status, errors } = await withContext(options, inspectRepository);
+      print(status, options, describeStatus);
+      if (errors.length > 0) process.exitCode = exitCodes.failed;
+    }),
   );
 }
 
