@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createPublicKey } from 'node:crypto';
@@ -11,6 +11,7 @@ import { openKeyDirectory } from '../../../signing/keys/key-directory.ts';
 import { readKeyFile, SignerCommand, type ExternalKeyFile } from '../../../signing/keys/key-file.ts';
 import { isSignature, publicParts } from '../../../signing/keys/key-scheme.ts';
 import { keyIdOf } from '../../../signing/keys/signer.ts';
+import { releaseCommand } from '../../lab/release-command.ts';
 import { findProgram } from '../../lab/programs.ts';
 import { makeTemporaryDirectory } from '../../lab/temporary.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
@@ -115,6 +116,11 @@ test('the command sees the bytes, its own variables, and nothing else of ours', 
   }
 });
 
+test('a slow command is waited for', async () => {
+  const slow = shell('sleep 0.4; openssl dgst -sha256 -sign "$1"');
+  assert.ok(isSignature(await partsIn(publicPem), bytes, await signWith(slow, { timeoutSeconds: 30 })));
+});
+
 test("another key's signature, garbage and nothing are refused before they are used", async () => {
   const other = join(directory, 'other.pem');
   execFileSync('openssl', ['ecparam', '-name', 'prime256v1', '-genkey', '-noout', '-out', other]);
@@ -207,9 +213,40 @@ test('a key made inside a PKCS#11 token signs through deploy/signers/pkcs11.sh',
   const file = (await readKeyFile(key.where)) as ExternalKeyFile;
   const signer = await openExternalKey(file, key.where, { hasTerminal: false });
   assert.ok(isSignature(key.public, bytes, await signer.sign(bytes)));
+  const { PKCS11_PIN_FILE: _, ...withoutPin } = environment;
+  const asked = await newKeyOnTerminal('asked', publicFile, withoutPin, '987654\r');
+  assert.match(asked, /PIN of the token for asked: \r?\n[^]*Made the key asked/);
+  assert.doesNotMatch(asked, /987654/);
   await chmod(pinFile, 0o644);
   await assert.rejects(signer.sign(bytes), { code: 'E_SIGNER_FAILED', found: /others can read .*pin/ });
   await writeFile(pinFile, '000000\n');
   await chmod(pinFile, 0o600);
   await assert.rejects(signer.sign(bytes), { code: 'E_SIGNER_FAILED', found: /PIN/ });
 });
+
+/** Records a key at a terminal, where the command asks for the PIN. */
+async function newKeyOnTerminal(
+  name: string,
+  publicFile: string,
+  environment: Record<string, string>,
+  typed: string,
+): Promise<string> {
+  await releaseCommand(directory);
+  const variables = Object.entries(environment).flatMap(pair => ['--env', pair.join('=')]);
+  const program = [process.execPath, join(directory, 'release-only.ts'), 'release'];
+  const args = ['key', 'new', name, '--keys', directory, '--public', publicFile, ...variables];
+  const child = spawn('script', ['-qec', [...program, ...args, '--', pkcs11Script].join(' '), '/dev/null'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    timeout: 60_000,
+  });
+  let output = '';
+  let isTyped = false;
+  child.stdout.on('data', (chunk: Buffer) => {
+    output += chunk.toString();
+    if (isTyped || !output.includes('PIN of the token')) return;
+    isTyped = true;
+    child.stdin.write(typed);
+  });
+  await new Promise(resolve => child.on('close', resolve));
+  return output;
+}
