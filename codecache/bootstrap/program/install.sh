@@ -8,8 +8,8 @@ started() { # pid: when that process started, so that a reused pid is not taken 
 }
 held() { [ -f "$work/held" ]; }
 unlock() { ! held || rm -rf "$store/lock" "$work/held"; }
-# One process of a node fetches for all, and removes what killed ones left and what nobody started for 30 days: waits for the lock, or until the condition holds. Longer than that nobody waits,
-# since every write is atomic.
+# One process of a node fetches for all: waits for the lock, or until the condition holds. Longer than that nobody waits,
+# since every write is atomic. Who has the lock removes what killed ones left and what nobody started for 30 days.
 lock_unless() { # condition seconds
 	waited=0 polls=0
 	until held || mkdir "$store/lock" 2>/dev/null; do
