@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
+import { cp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
+import { systemClock } from '../../../lib/clock.ts';
+import { openKeyDirectory } from '../../../signing/keys/key-directory.ts';
+import { rotateKey, type RotateOptions } from '../../../signing/release/rotate-key.ts';
+import { verifyRepository } from '../../../signing/release/verify-repository.ts';
 import { stableJson } from '../../../signing/stable-json.ts';
 import { makeReleaseRepository, type ReleaseRepositoryLab } from '../../lab/release-repository.ts';
 import { temporaryDirectory } from '../../lab/temporary.ts';
@@ -17,6 +22,8 @@ interface Scene {
   past: Tree;
   /** With stable on 1.1.0: what a node of today trusts. */
   present: Tree;
+  /** The repository's keys as the thief copied them: what is done to the real ones later changes nothing for him. */
+  stolen: ReleaseRepositoryLab;
   /** Another node, stock tuf-js included; `shows` decides what the thief's store serves. */
   node: (name: string) => Promise<Readers & { shows(tree: Tree): void }>;
 }
@@ -29,12 +36,38 @@ async function scene(t: TestContext): Promise<Scene> {
   await lab.promote({ version: '1.1.0', channel: 'stable' });
   await lab.publish();
   const present = await readTree(lab.publicDirectory);
+  await cp(lab.keysDirectory, join(directory, 'stolen'), { recursive: true });
+  const stolen = { ...lab, keys: keysIn(join(directory, 'stolen'), lab.passphrase) };
   const node = async (name: string) => {
     let shown = present;
     const options = { directory: join(directory, name), rootJson: lab.rootJson, current: () => shown };
     return { ...(await makeReaders(t, options)), shows: (tree: Tree) => void (shown = tree) };
   };
-  return { lab, past, present, node };
+  return { lab, past, present, stolen, node };
+}
+
+const keysIn = (directory: string, passphrase: string) =>
+  openKeyDirectory({
+    directory,
+    clock: systemClock,
+    passphrases: async () => passphrase,
+    scryptN: 1024,
+  });
+
+/** What the managers do when keys were stolen: others in their place, the stolen ones gone; then life goes on with 1.2.0. */
+async function recover(
+  { lab }: Scene,
+  rotations: readonly RotateOptions[],
+  gone: readonly string[],
+): Promise<Tree> {
+  for (const rotation of rotations) await rotateKey({ ...lab.context, ...rotation });
+  for (const name of gone) await rm(join(lab.keysDirectory, `${name}.key.json`));
+  await lab.publish();
+  await lab.addPilot('1.2.0', speakingPilot('1.2.0'));
+  await lab.promote({ version: '1.2.0', channel: 'stable' });
+  await lab.publish();
+  await verifyRepository(lab.context);
+  return readTree(lab.publicDirectory);
 }
 
 /** A node that trusts the present refuses what the thief serves; stock tuf-js does so too. */
@@ -78,8 +111,9 @@ function ledTo(tree: Tree, channel: string, build: { path: string; sha256: strin
 const online = ['snapshot', 'timestamp'];
 
 test('with the online keys a thief introduces no build, moves no channel and takes no role back', async t => {
-  const { lab, past, present, node } = await scene(t);
-  const refused = refuses.bind(null, { lab, past, present, node });
+  const stage = await scene(t);
+  const { lab, past, present, node } = stage;
+  const refused = refuses.bind(null, stage);
   const evil = await evilBuild(present, '6.6.6');
   await refused(
     'a build signed by the online keys',
@@ -135,7 +169,8 @@ test('with the online keys a thief can hold back news, but not beyond the signat
 });
 
 test('with the key of releases, and the online keys, a thief reaches no queue', async t => {
-  const { lab, past, present, node } = await scene(t);
+  const stage = await scene(t);
+  const { lab, present, node } = stage;
   const evil = await evilBuild(present, '6.6.6');
   const added = { releases: { edit: evil.put, signers: ['builder'] } };
   const quiet = await node('quiet');
@@ -144,7 +179,7 @@ test('with the key of releases, and the online keys, a thief reaches no queue', 
 
   const pointer = ledTo(present, 'stable', { path: evil.path, sha256: evil.sha256 }, '6.6.6');
   const files = { ...evil.file, ...pointer.file };
-  const refused = refuses.bind(null, { lab, past, present, node });
+  const refused = refuses.bind(null, stage);
   await refused(
     'a channel moved by the builder',
     await forge(present, lab, { ...added, stable: { edit: pointer.put, signers: ['builder'] } }, files),
@@ -173,8 +208,9 @@ test('with the key of releases, and the online keys, a thief reaches no queue', 
 });
 
 test('with one of two keys of stable, and the online keys, a thief does not move stable', async t => {
-  const { lab, past, present, node } = await scene(t);
-  const refused = refuses.bind(null, { lab, past, present, node });
+  const stage = await scene(t);
+  const { lab, past, present, node } = stage;
+  const refused = refuses.bind(null, stage);
   const build = newest(past, 'releases').signed.targets['pilot/1.0.0/pilot-1.0.0.tar.gz'] as Signed;
   const old = { path: 'pilot/1.0.0/pilot-1.0.0.tar.gz', sha256: build.hashes.sha256 as string };
   const pointer = ledTo(present, 'stable', old, '1.0.0');
@@ -191,4 +227,84 @@ test('with one of two keys of stable, and the online keys, a thief does not move
   const two = await node('two managers');
   two.shows(await forge(present, lab, { stable: { edit: pointer.put } }, pointer.file));
   assert.deepEqual([await two.tufJs(), await two.nodes()], ['1.0.0', '1.0.0']);
+});
+
+test('recovery of the online keys: clients that were counted up to a million move forward again, and the thief is out', async t => {
+  const stage = await scene(t);
+  const { present, stolen, node } = stage;
+  const victim = await node('victim');
+  const million = { edit: (signed: Signed) => (signed.version = 1_000_000) };
+  victim.shows(await forge(present, stolen, { snapshot: million, timestamp: million }));
+  assert.deepEqual([await victim.tufJs(), await victim.nodes()], ['1.1.0', '1.1.0']);
+  victim.shows(present);
+  assert.equal(await victim.nodes(), 'E_TUF_STALE', 'the true repository is too old for it now');
+
+  const healed = await recover(stage, [{ roles: ['snapshot'] }, { roles: ['timestamp'] }], online);
+  victim.shows(healed);
+  assert.deepEqual([await victim.tufJs(), await victim.nodes()], ['1.2.0', '1.2.0']);
+  victim.shows(await forge(healed, stolen, { timestamp: million }));
+  assert.deepEqual([await victim.tufJs(), await victim.nodes()].at(-1), 'E_TUF_SIGNATURE');
+});
+
+test('recovery of the key of releases: builds go on, and the thief signs none', async t => {
+  const stage = await scene(t);
+  const { present, stolen, node } = stage;
+  const evil = await evilBuild(present, '6.6.6');
+  const victim = await node('victim');
+  const added = { releases: { edit: evil.put, signers: ['builder'] } };
+  victim.shows(await forge(present, stolen, added, evil.file));
+  assert.equal(await victim.nodes(), '1.1.0');
+
+  const rotations: RotateOptions[] = [
+    { roles: ['releases'], remove: ['builder'] },
+    { roles: ['snapshot'] },
+    { roles: ['timestamp'] },
+  ];
+  const healed = await recover(stage, rotations, ['builder', ...online]);
+  victim.shows(healed);
+  assert.deepEqual([await victim.tufJs(), await victim.nodes()], ['1.2.0', '1.2.0']);
+  assert.equal(newest(healed, 'releases').signed.targets[evil.path], undefined);
+  // Even with the new online keys, which `forge` then signs with.
+  const keys = keysIn(stage.lab.keysDirectory, stage.lab.passphrase);
+  await cp(
+    join(stolen.keysDirectory, '..', 'stolen', 'builder.key.json'),
+    join(stage.lab.keysDirectory, 'builder.key.json'),
+  );
+  const late = await forge(
+    healed,
+    { ...stage.lab, keys },
+    {
+      ...added,
+      snapshot: { signers: ['snapshot-next'] },
+      timestamp: { signers: ['timestamp-next'] },
+    },
+  );
+  victim.shows(late);
+  assert.equal(await victim.nodes(), 'E_TUF_SIGNATURE');
+});
+
+test('recovery of a manager: the one who stays and a new one go on, and the stolen key counts no more', async t => {
+  const stage = await scene(t);
+  const { lab, stolen, node } = stage;
+  const victim = await node('victim');
+  assert.equal(await victim.nodes(), '1.1.0');
+  const roles = ['releases', 'stable', 'canary', 'dev', 'queues'] as const;
+  const healed = await recover(stage, [{ roles, remove: ['manager-1'] }], ['manager-1']);
+  victim.shows(healed);
+  assert.deepEqual([await victim.tufJs(), await victim.nodes()], ['1.2.0', '1.2.0']);
+  const { signed } = newest(healed, 'releases');
+  const path = 'pilot/1.0.0/pilot-1.0.0.tar.gz';
+  const pointer = ledTo(
+    healed,
+    'stable',
+    { path, sha256: signed.targets[path].hashes.sha256 as string },
+    '1.0.0',
+  );
+  const signers = ['manager-1', 'manager-2'];
+  victim.shows(await forge(healed, stolen, { stable: { edit: pointer.put, signers } }, pointer.file));
+  assert.equal(await victim.nodes(), 'E_TUF_SIGNATURE');
+  const entry = newest(healed, 'targets').signed.delegations.roles as { name: string; keyids: string[] }[];
+  const gone = (await stolen.keys.list()).find(({ name }) => name === 'manager-1')!.keyId;
+  assert.ok(entry.every(({ keyids }) => !keyids.includes(gone)));
+  assert.ok((await lab.keys.list()).some(({ name }) => name === 'manager-1-next'));
 });
