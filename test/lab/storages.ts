@@ -1,25 +1,22 @@
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { databaseStorage, openStorage, type StorageUse } from '../../signing/release/storage/open-storage.ts';
+import { openStorage, type StorageUse } from '../../signing/release/storage/open-storage.ts';
 import type { Storage } from '../../signing/release/storage/storage.ts';
 import { testDatabase } from './databases.ts';
-import { temporaryDirectory } from './temporary.ts';
+import { temporaryDirectory, type Ending } from './temporary.ts';
 
 export type BackEnd = 'file tree' | 'sqlite' | 'postgres' | 'mariadb';
 
 /** An empty place for a release repository, for one test. */
 export interface TestStorage {
   backEnd: BackEnd;
-  /** Directory or database address (with its password, which {@link openStorage} refuses). */
+  /** Directory or database address; for other processes too. */
   place: string;
   /** Opens it; each one is closed at the end of the test. */
   open: (use?: StorageUse) => Promise<Storage>;
 }
-
-/** As the programs open a place, and with a password in the address too. */
-export const openPlace = (place: string, use?: StorageUse): Promise<Storage> =>
-  /^(postgres|mariadb):/.test(place) ? databaseStorage(place, use) : openStorage(place, use);
 
 /** The loop of every test of repositories: runs `define` for a file tree and for databases. */
 export function forEachStorage(
@@ -46,7 +43,7 @@ export async function testStorage(
   const place =
     backEnd === 'file tree'
       ? join(await temporaryDirectory(t, 'storage'), 'repository')
-      : (await testDatabase(backEnd, t)).url;
+      : await withoutPassword((await testDatabase(backEnd, t)).url, t);
   const opened: Storage[] = [];
   t.after(async () => {
     await Promise.all(opened.map(storage => storage.close()));
@@ -55,9 +52,20 @@ export async function testStorage(
     backEnd,
     place,
     open: async (use = 'make') => {
-      const storage = await openPlace(place, use);
+      const storage = await openStorage(place, use);
       opened.push(storage);
       return storage;
     },
   };
+}
+
+/** Passwords are refused in the address of a repository. */
+async function withoutPassword(address: string, t: Ending): Promise<string> {
+  if (address.startsWith('sqlite:')) return address;
+  const url = new URL(address);
+  const passwordFile = join(await temporaryDirectory(t, 'password'), 'password');
+  await writeFile(passwordFile, decodeURIComponent(url.password), { mode: 0o600 });
+  url.password = '';
+  url.searchParams.set('passwordFile', passwordFile);
+  return url.href;
 }

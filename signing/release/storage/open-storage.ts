@@ -27,14 +27,8 @@ export async function openStorage(place: string, use: StorageUse = 'write'): Pro
   if (!DATABASE.test(place)) return fileStorage(place);
   const url = await parseDatabaseUrl(place);
   refusePassword(place, url);
-  return databaseStorage(place, use);
-}
-
-/** As {@link openStorage}, of a database; the address may hold a password. */
-export async function databaseStorage(address: string, use: StorageUse = 'write'): Promise<Storage> {
-  const url = await parseDatabaseUrl(address);
   if (use !== 'make' && url.dialect === 'sqlite' && !existsSync(url.path)) throw noRepository(url.label);
-  const database = await openDatabase<StorageTables>(address, { maxConnections: 4 });
+  const database = await openDatabase<StorageTables>(place, { maxConnections: 4 });
   try {
     const { applied, missing } = await schemaState(database, storageMigrations);
     if (use !== 'make' && applied.length === 0 && missing.length > 0) throw noRepository(url.label);
