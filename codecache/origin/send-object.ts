@@ -61,7 +61,7 @@ async function describe(file: PublicFile, name: ServedName): Promise<Described> 
 export async function logTag(file: PublicFile): Promise<string> {
   const start = Math.max(0, file.size - LOG_TAIL_BYTES);
   const tail = file.size === 0 ? [] : await file.stream(start, file.size - 1).toArray();
-  return `"${file.size.toString(16)}-${sha256(Buffer.concat(tail))}"`;
+  return `"${sha256(Buffer.concat(tail))}"`;
 }
 
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { appendFile, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { TestContext } from 'node:test';
@@ -247,6 +247,16 @@ test('a log that was altered is said to be, and a withdrawn version can still be
     assert.match(page, /stable 1\.0\.0/, 'what nodes do is shown all the same');
   }
   await writeFile(file, before);
+  // The metadata that once named 1.1.0 is of no more use to clients; only the log can vouch for it.
+  for (const name of await readdir(join(lab.publicDirectory, 'metadata'))) {
+    const path = join(lab.publicDirectory, 'metadata', name);
+    const signed = await readFile(path, 'utf8');
+    if (!/^[0-9]+\.releases\.json$/.test(name) || !signed.includes('pilot-1.1.0')) continue;
+    await writeFile(path, signed.replaceAll('alert(1)', 'alert(2)'));
+  }
+  const forged = plain(await text(`${await store(t)}/history/version/1.1.0`));
+  assert.doesNotMatch(forged, /alert\(2\)/);
+  assert.match(forged, /metadata that names its files is not kept here any more/);
   await appendFile(file, '{"torn');
   assert.match(plain(await text(`${await store(t)}/history`)), /Verified at/);
   await rm(file);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -241,6 +241,23 @@ test('the access log: one line per answer, nothing lost at a rotation, and a cli
   assert.equal(second!.path, '/%0a"}');
   assert.equal(second!.agent, '\\u009b31m"},{\\u0009evil');
   assert.deepEqual([third!.method, third!.status], ['-', 400]);
+});
+
+test('the bytes of each answer are its own, also when a client sends two requests at once', async t => {
+  const file = join(await temporaryDirectory(t, 'access-log'), 'access.log');
+  const server = await store(t, { accessLog: file });
+  const { size } = await stat(join(lab.publicDirectory, 'metadata/1.root.json'));
+  const text = await exchange(
+    server.url,
+    'GET /metadata/1.root.json HTTP/1.1\r\nHost: x\r\n\r\n' +
+      'GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
+  );
+  const first = text.indexOf('HTTP/1.1', 10);
+  assert.ok(first > size);
+  await server.close(0);
+  const lines = (await readFile(file, 'utf8')).trimEnd().split('\n');
+  const bytes = lines.map(line => (JSON.parse(line) as { bytes: number }).bytes);
+  assert.deepEqual(bytes, [first, text.length - first]);
 });
 
 test('an access log that cannot be opened is named, and nothing listens', async t => {
