@@ -9,6 +9,7 @@ import { buildVersion } from '../../../lib/build-version.ts';
 import { systemClock } from '../../../lib/clock.ts';
 import type { Clock } from '../../../lib/clock.ts';
 import { silentLog } from '../../../lib/log.ts';
+import { openStorage } from '../../../signing/release/storage/open-storage.ts';
 import { makeReleaseRepository } from '../../lab/release-repository.ts';
 import type { ReleaseRepositoryLab } from '../../lab/release-repository.ts';
 import { makeTemporaryDirectory, temporaryDirectory } from '../../lab/temporary.ts';
@@ -94,6 +95,38 @@ for (const from of ['directory', 'repository'] as const) {
     }
   });
 }
+
+test('a repository in a database is served as one in a directory, its history too', async t => {
+  const directory = await temporaryDirectory(t, 'store-database');
+  const address = `sqlite:${join(directory, 'releases.db')}`;
+  const storage = await openStorage(address, 'make');
+  t.after(() => storage.close());
+  const made = await makeReleaseRepository({ directory, storage });
+  const server = await serveStore({ repository: address, listen: '127.0.0.1:0', log: silentLog });
+  t.after(() => server.close(0));
+  const { url } = server;
+  assert.deepEqual((await get(`${url}/metadata/1.root.json`)).body, made.rootJson);
+  const pilot = (await storage.listAll('public/targets')).find(path => path.includes('pilot-1.0.0.tar.gz'))!;
+  const whole = await storage.read(pilot, 1 << 20);
+  const target = `${url}/${pilot.slice('public/'.length)}`;
+  assert.deepEqual((await get(target)).body, whole);
+  const part = await get(target, { headers: { range: 'bytes=5-9' } });
+  assert.equal(part.status, 206);
+  assert.deepEqual(part.body, whole!.subarray(5, 10));
+  const timestamp = await get(`${url}/metadata/timestamp.json`);
+  assert.match(timestamp.headers['cache-control']!, /max-age=30, stale-if-error=\d+/);
+  const tag = { 'if-none-match': timestamp.headers.etag! };
+  assert.equal((await get(`${url}/metadata/timestamp.json`, { headers: tag })).status, 304);
+  assert.equal((await get(`${url}/metadata/2.root.json`)).headers['cache-control'], 'public, max-age=60');
+  assert.equal((await get(`${url}/repository.json`)).status, 404);
+  assert.equal((await get(`${url}/readyz`)).status, 200);
+  const history = JSON.parse((await get(`${url}/history.json`)).body.toString()) as { verified: boolean };
+  assert.equal(history.verified, true);
+  await assert.rejects(
+    serveStore({ repository: `sqlite:${directory}/none.db`, listen: '127.0.0.1:0', log: silentLog }),
+    { code: 'E_REPOSITORY_MISSING' },
+  );
+});
 
 test('the log has the same tag wherever it is kept, and another when it grows', async t => {
   const [one, two] = [await store(t), await store(t, { from: 'repository' })];
