@@ -64,13 +64,14 @@ export async function install(
   const planned = builds.map(build => plan(options, build));
   let fetched = false;
   for (let turn = 1; ; turn += 1) {
+    // Before they are looked at: what is put in place after this is another one.
+    const seen = await placesOf(planned);
     const wanted = await missing(planned);
     if (wanted.length === 0) break;
-    const seen = await placesOf(wanted);
     const lock = await takeNodeLock({ storeDirectory: store.directory, clock, signal });
     try {
       // Somebody put them there meanwhile: that is hashed without keeping the others waiting.
-      if (turn < MAX_TURNS && (await placesOf(wanted)) !== seen) continue;
+      if (turn < MAX_TURNS && (await placesOf(planned)) !== seen) continue;
       await bringWithRoom(options, wanted);
       fetched = true;
       await makeRoom(options);

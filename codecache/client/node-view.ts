@@ -34,27 +34,24 @@ export async function viewOfNode<T>(
   use: (view: View) => Promise<T>,
 ): Promise<T> {
   const { store, clock, signal } = options;
-  let bypass = source.noCache;
+  const isKnown = (checked: string) => !source.noCache && isRecent(checked, clock);
   for (let turn = 1; ; turn += 1) {
     const seen = await lastChecked(store);
-    if (!bypass && isRecent(seen, clock)) {
+    if (isKnown(seen)) {
       const kept = await viewOfKept(options, use);
       if ('value' in kept) return kept.value;
-      bypass = !kept.needsMore;
     }
     const lock = await takeTurn(store, clock, signal);
     try {
       const now = await lastChecked(store);
-      if (now !== seen && isRecent(now, clock) && !source.noCache && turn < MAX_TURNS) {
-        bypass = false;
-        continue;
-      }
+      // Somebody refreshed meanwhile: that is read without keeping the others waiting.
+      if (now !== seen && isKnown(now) && turn < MAX_TURNS) continue;
       const begunMs = clock.now();
-      const checkedJustNow = !bypass && isRecent(now, clock);
-      const { asked, outcome } = await refreshThrough({ ...options, checkedJustNow }, source, async view => ({
-        asked: view.asked,
-        outcome: await settle(use(view)),
-      }));
+      const { asked, outcome } = await refreshThrough(
+        { ...options, checkedJustNow: isKnown(now) },
+        source,
+        async view => ({ asked: view.asked, outcome: await settle(use(view)) }),
+      );
       if (asked) await noteChecked(store, begunMs);
       if ('value' in outcome) return outcome.value;
       throw outcome.reason;
@@ -64,22 +61,18 @@ export async function viewOfNode<T>(
   }
 }
 
-/** A view of what is kept, and nothing else. `needsMore`: something that it takes is not here. */
+/** A view of what is kept, and nothing else; `reason` says what is missing, or what is refused of it. */
 export async function viewOfKept<T>(
   options: RefreshOptions,
   use: (view: View) => Promise<T>,
-): Promise<{ value: T } | { needsMore: boolean; reason: PilotageError }> {
-  let needsMore = false;
-  const bytes = (source: Source, path: string) => {
-    needsMore = true;
-    return Promise.reject(notKept(source, path));
-  };
+): Promise<{ value: T } | { reason: PilotageError }> {
+  const bytes = (source: Source, path: string) => Promise.reject(notKept(source, path));
   const kept = { ...options, checkedJustNow: true, downloads: { ...options.downloads, bytes } };
   try {
     return { value: await refreshThrough(kept, LOCAL, use) };
   } catch (error) {
     if (!(error instanceof PilotageError)) throw error;
-    return { needsMore, reason: error };
+    return { reason: error };
   }
 }
 

@@ -95,6 +95,11 @@ test('what the server knows is asked for past the memory of the node; a cache th
     signedTimeMs: 0,
     channelSerials: { stable: 2 },
   };
+  const elsewhere = await node(t, [withholding.url]);
+  await checkRelease(elsewhere);
+  const honest = await checkRelease({ ...elsewhere, caches: [origin.url], floors, mine: '1.0.0' });
+  assert.deepEqual([honest.mineYanked, honest.cache], [true, origin.url]);
+  assert.deepEqual(honest.refusals, [], 'what the node kept is not the fault of the cache');
   const { mineYanked, refusals } = await checkRelease({
     ...options,
     caches: [withholding.url, origin.url],
