@@ -175,3 +175,12 @@ test('a disk that is full of releases nobody needs is no reason not to start', a
   const [fetched] = await results;
   assert.equal(fetched!.release?.version, '1.0.0', JSON.stringify(fetched));
 });
+
+test('a limit on the size of files is named like a full disk', async t => {
+  const storeDirectory = join(await temporaryDirectory(t), 'store');
+  const caches = [(await front(t)).url];
+  const limited = ['sh', '-c', 'ulimit -f 100 && exec "$@"', 'sh'];
+  const [refused] = await startClient(t, { storeDirectory, caches }, limited).results;
+  assert.equal(refused!.code, 'E_DISK_FULL', JSON.stringify(refused));
+  assert.ok((await readdir(join(storeDirectory, 'objects'))).every(name => !name.endsWith('.part')));
+});
