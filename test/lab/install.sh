@@ -31,6 +31,7 @@ mawk mawk
 wget wget
 softhsm2-util softhsm2
 pkcs11-tool opensc
+nginx nginx-light
 ssh-keygen openssh-client
 LIST
 }
@@ -45,6 +46,7 @@ describe() {
   openssh-client) echo "ssh-keygen: signs git tags" ;;
   opensc) echo "OpenSC (pkcs11-tool): signs with a token" ;;
   busybox | dash | gawk | mawk | wget) echo "$1: what the bootstrap finds on one worker node or another" ;;
+  nginx-light) echo "nginx: a web server over an exported store" ;;
   openssl) echo "openssl: the bootstrap's signature checks" ;;
   *) echo "$1" ;;
   esac

@@ -16,7 +16,10 @@ import type { Storage } from '../../../signing/release/storage/storage.ts';
 import { releaseCommand } from '../../lab/release-command.ts';
 import { makeReleaseRepository, type ReleaseRepositoryLab } from '../../lab/release-repository.ts';
 import { makeTemporaryDirectory, temporaryDirectory } from '../../lab/temporary.ts';
+import { startNginx } from '../../lab/nginx.ts';
 import { testStorage } from '../../lab/storages.ts';
+import { get } from '../codecache/web.ts';
+import { runWrapper } from '../codecache/wrapper-box.ts';
 
 let directory: string;
 let remove: () => Promise<void>;
@@ -89,8 +92,8 @@ test('an export is the public tree, follows each publish by what is new, and ser
   assert.deepEqual(kinds, [
     'HASH.pilot-1.1.0.tar.gz',
     'HASH.stable.json',
-    '4.releases.json',
     '3.stable.json',
+    '4.releases.json',
     '3.snapshot.json',
     'log.jsonl',
     'timestamp.json',
@@ -99,6 +102,48 @@ test('an export is the public tree, follows each publish by what is new, and ser
   assert.equal(await versionAt(t, url), '1.1.0');
   const [here, there] = [await tree(lab.publicDirectory), await tree(target)];
   for (const [path, bytes] of there) assert.equal(bytes, here.get(path), path);
+});
+
+test('nginx with our configuration serves an export to nodes, with the freshness of our own store', async t => {
+  const target = join(await temporaryDirectory(t), 'www');
+  await exportTree({ ...lab.context, directory: target });
+  const nginx = await startNginx(t, target);
+  const ours = await served(t, target);
+  const version = await versionAt(t, ours);
+  assert.equal(await versionAt(t, nginx), version);
+  const { result } = await runWrapper({
+    directory: await temporaryDirectory(t),
+    store: 'store',
+    rootJson: lab.rootJson,
+    caches: [nginx],
+  });
+  assert.equal(result.code, 'ok');
+  const names = [...(await tree(target)).keys()].sort();
+  const large = names.find(name => name.includes('.node-'))!;
+  const asked = [
+    ...names,
+    'metadata/99.root.json',
+    'metadata/99.stable.json',
+    'targets/nothing',
+    'targets',
+    '',
+  ];
+  const withoutStale = (value: unknown) => String(value).replace(/, stale-if-error=\d+/, '');
+  for (const path of asked) {
+    const [theirs, own] = [await get(`${nginx}/${path}`), await get(`${ours}/${path}`)];
+    assert.equal(theirs.status, own.status, path);
+    assert.equal(theirs.headers['cache-control'], withoutStale(own.headers['cache-control']), path);
+    if (own.status === 200) {
+      assert.ok(theirs.body.equals(own.body), path);
+      assert.equal(theirs.headers['content-encoding'], undefined);
+    }
+  }
+  const { headers } = await get(`${nginx}/${large}`);
+  const again = await get(`${nginx}/${large}`, { headers: { 'if-none-match': headers.etag! } });
+  assert.deepEqual([again.status, again.headers['cache-control']], [304, headers['cache-control']]);
+  const part = await get(`${nginx}/${large}`, { headers: { range: 'bytes=2-5' } });
+  assert.deepEqual([part.status, part.body.length], [206, 4]);
+  assert.equal((await get(`${nginx}/${large}`, { method: 'PUT' })).status, 403);
 });
 
 test('an export cut short at any step leaves nodes what they had, and the next one completes it', async t => {
