@@ -34,6 +34,23 @@ export const removeTargets = (
   return stageTargets(repository, role, kept, event, keyNames);
 };
 
+/** The repository for one signing, which then tells whether that waits for the signatures of others. */
+export function watchProposals(repository: Repository): {
+  repository: Repository;
+  isProposed: () => boolean;
+} {
+  let proposed = false;
+  const { context } = repository;
+  const onProposed = (roles: readonly string[]) => {
+    proposed = true;
+    context.onProposed?.(roles);
+  };
+  return {
+    repository: { ...repository, context: { ...context, onProposed } },
+    isProposed: () => proposed,
+  };
+}
+
 interface RoleEvent {
   action: string;
   details?: LogEntry['details'];

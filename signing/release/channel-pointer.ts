@@ -4,7 +4,7 @@ import { nearest } from '../../lib/config.ts';
 import { ChannelPointer } from '../../lib/protocol/release.ts';
 import { signingError } from '../errors.ts';
 import { stableJson } from '../stable-json.ts';
-import { amendRole } from './amend-role.ts';
+import { amendRole, watchProposals } from './amend-role.ts';
 import { compareVersions } from './compare-versions.ts';
 import type { LogEntry } from './event-log.ts';
 import { channels, channelTarget, type Channel } from './layout.ts';
@@ -30,13 +30,25 @@ export function channelNamed(name: string): Channel {
   });
 }
 
-/** The newest pointer of a channel, staged or public, with the serial that the next one follows; null while it has none. */
+/**
+ * The newest pointer of a channel, staged or public; null while it has none. Its serial is the newest that clients may have
+ * seen, after a restored backup that of {@link pastNames}.
+ */
 export async function readPointer(repository: Repository, channel: Channel): Promise<ChannelPointer | null> {
+  const pointer = await signedPointer(repository, channel);
+  if (!pointer) return null;
+  return { ...pointer, serial: newestSeen(repository.state, `${channel}.serial`, pointer.serial) };
+}
+
+/** Whether clients may have seen a later serial than the one that is signed: then the same has to be signed once more. */
+export const isOutrun = async (repository: Repository, pointer: ChannelPointer): Promise<boolean> =>
+  (await signedPointer(repository, channelNamed(pointer.channel)))?.serial !== pointer.serial;
+
+async function signedPointer(repository: Repository, channel: Channel): Promise<ChannelPointer | null> {
   const target = repository.roles[channel].metadata.signed.targets[channelTarget(channel)];
   if (!target) return null;
   const bytes = await readTarget(repository.storage, target);
-  const pointer = ChannelPointer.parse(JSON.parse(bytes.toString('utf8')));
-  return { ...pointer, serial: newestSeen(repository.state, `${channel}.serial`, pointer.serial) };
+  return ChannelPointer.parse(JSON.parse(bytes.toString('utf8')));
 }
 
 /** As {@link readPointer}. @throws E_CHANNEL_EMPTY. */
@@ -86,6 +98,7 @@ export const drawSeed = (version: string): string =>
  *
  * @param before the pointer it follows; null for the first of a channel.
  * @param options.lowersFloor allows a lower `min_version` than before.
+ * @returns `proposed`: it waits for more signatures.
  * @throws E_CHANNEL_INVALID naming the rule that it breaks; what signing throws.
  */
 export async function stagePointer(
@@ -94,7 +107,7 @@ export async function stagePointer(
   pointer: ChannelPointer,
   event: { action: string; details?: LogEntry['details'] },
   options: { keyNames?: readonly string[] | undefined; lowersFloor?: boolean | undefined } = {},
-): Promise<void> {
+): Promise<'signed' | 'proposed'> {
   const { signed } = repository.roles.releases.metadata;
   checkPointer(before, pointer, signed.targets, options.lowersFloor ?? false);
   const path = channelTarget(pointer.channel);
@@ -108,13 +121,15 @@ export async function stagePointer(
     sites: sites.length,
     ...event.details,
   };
+  const watched = watchProposals(repository);
   await amendRole(
-    repository,
+    watched.repository,
     channelNamed(pointer.channel),
     [target],
     { action: event.action, details },
     options.keyNames,
   );
+  return watched.isProposed() ? 'proposed' : 'signed';
 }
 
 /** The rules every pointer keeps, whatever command made it. @throws E_CHANNEL_INVALID. */

@@ -1,7 +1,7 @@
 import type { ChannelPointer } from '../../lib/protocol/release.ts';
 import { libError } from '../../lib/errors.ts';
 import { signingError } from '../errors.ts';
-import { channelNamed, isUsable, pointerOf, stagePointer } from './channel-pointer.ts';
+import { channelNamed, isOutrun, isUsable, pointerOf, stagePointer } from './channel-pointer.ts';
 import { readEventLog } from './event-log.ts';
 import { channelTarget, type Channel } from './layout.ts';
 import { withRepository, type ReleaseContext, type Repository } from './repository.ts';
@@ -12,6 +12,8 @@ export interface HaltResult {
   pointer: ChannelPointer;
   /** False: it was so already, nothing was signed. */
   changed: boolean;
+  /** True: the pointer waits for more signatures. */
+  proposed: boolean;
 }
 
 /**
@@ -28,7 +30,7 @@ export const halt = (
     const channel = channelNamed(context.channel);
     const before = await pointerOf(repository, channel);
     const { percent } = before.rollout;
-    if (percent === 0) return unchanged(channel, before);
+    if (percent === 0 && !(await isOutrun(repository, before))) return unchanged(channel, before);
     requirePrevious(repository, before);
     return setPercent(repository, before, 0, { action: 'halt', before: percent }, context.keyNames);
   });
@@ -65,6 +67,7 @@ const unchanged = (channel: Channel, pointer: ChannelPointer): HaltResult => ({
   serial: pointer.serial,
   pointer,
   changed: false,
+  proposed: false,
 });
 
 async function setPercent(
@@ -76,8 +79,21 @@ async function setPercent(
 ): Promise<HaltResult> {
   const pointer = { ...before, serial: before.serial + 1, rollout: { ...before.rollout, percent } };
   const details = { percentBefore: event.before };
-  await stagePointer(repository, before, pointer, { action: event.action, details }, { keyNames });
-  return { channel: channelNamed(pointer.channel), serial: pointer.serial, pointer, changed: true };
+  const state = await stagePointer(
+    repository,
+    before,
+    pointer,
+    { action: event.action, details },
+    { keyNames },
+  );
+  const { serial } = pointer;
+  return {
+    channel: channelNamed(pointer.channel),
+    serial,
+    pointer,
+    changed: true,
+    proposed: state === 'proposed',
+  };
 }
 
 function requirePrevious(repository: Repository, pointer: ChannelPointer): void {

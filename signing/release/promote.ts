@@ -4,6 +4,7 @@ import { stableJson } from '../stable-json.ts';
 import {
   channelNamed,
   drawSeed,
+  isOutrun,
   isUsable,
   pointerOf,
   provenBuild,
@@ -27,6 +28,8 @@ export interface PromoteResult {
   pointer: ChannelPointer;
   /** False: the channel pointed there in this way already. */
   promoted: boolean;
+  /** True: the pointer waits for more signatures. */
+  proposed: boolean;
 }
 
 export interface PromoteOptions {
@@ -70,10 +73,10 @@ export const promote = (context: ReleaseContext & PromoteOptions): Promise<Promo
     const before = await readPointer(repository, channel);
     if (before?.yanked.includes(current.version)) throw withdrawn(channel, current.version);
     const pointer = nextPointer(repository, context, channel, current, before);
-    const promoted = !before || !stableJson({ ...pointer, serial: before.serial }).equals(stableJson(before));
-    if (promoted) {
-      await stagePointer(repository, before, pointer, { action: 'promote' }, context);
-    }
+    const same = before && stableJson({ ...pointer, serial: before.serial }).equals(stableJson(before));
+    const promoted = !same || (await isOutrun(repository, before));
+    const staged =
+      promoted && (await stagePointer(repository, before, pointer, { action: 'promote' }, context));
     return {
       channel,
       version: current.version,
@@ -84,6 +87,7 @@ export const promote = (context: ReleaseContext & PromoteOptions): Promise<Promo
       ),
       pointer: promoted ? pointer : before,
       promoted,
+      proposed: staged === 'proposed',
     };
   });
 

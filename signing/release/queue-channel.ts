@@ -1,7 +1,7 @@
 import { QueueChannels } from '../../lib/protocol/release.ts';
 import { signingError } from '../errors.ts';
 import { stableJson } from '../stable-json.ts';
-import { amendRole } from './amend-role.ts';
+import { amendRole, watchProposals } from './amend-role.ts';
 import { channelNamed } from './channel-pointer.ts';
 import { QUEUES_TARGET } from './layout.ts';
 import { newestSeen } from './next-version.ts';
@@ -13,6 +13,8 @@ export interface QueueResult {
   default: string;
   queues: Record<string, string>;
   changed: boolean;
+  /** True: the map waits for more signatures. */
+  proposed: boolean;
 }
 
 /**
@@ -49,17 +51,29 @@ export const setQueueChannel = (
       queues,
     };
     const changed = !stableJson({ ...map, serial: old.serial }).equals(stableJson(old));
-    if (!changed) return { serial: old.serial, default: old.default, queues: old.queues, changed };
+    if (!changed && old.serial === (await signedMap(repository)).serial) {
+      return { serial: old.serial, default: old.default, queues: old.queues, changed, proposed: false };
+    }
     const target = await writeTarget(repository.storage, QUEUES_TARGET, stableJson(map));
     const details = { queue, channel: context.channel, serial: map.serial };
-    await amendRole(repository, 'queues', [target], { action: 'queue', details }, context.keyNames);
-    return { serial: map.serial, default: map.default, queues: map.queues, changed };
+    const watched = watchProposals(repository);
+    await amendRole(watched.repository, 'queues', [target], { action: 'queue', details }, context.keyNames);
+    return {
+      serial: map.serial,
+      default: map.default,
+      queues: map.queues,
+      changed: true,
+      proposed: watched.isProposed(),
+    };
   });
 
-/** The newest queue map, staged or public. */
+/** The newest queue map, staged or public; its serial is the newest that clients may have seen. */
 export async function readQueueMap(repository: Repository): Promise<QueueChannels> {
-  const target = repository.roles.queues.metadata.signed.targets[QUEUES_TARGET]!;
-  const bytes = await readTarget(repository.storage, target);
-  const map = QueueChannels.parse(JSON.parse(bytes.toString('utf8')));
+  const map = await signedMap(repository);
   return { ...map, serial: newestSeen(repository.state, 'queues.serial', map.serial) };
+}
+
+async function signedMap(repository: Repository): Promise<QueueChannels> {
+  const target = repository.roles.queues.metadata.signed.targets[QUEUES_TARGET]!;
+  return QueueChannels.parse(JSON.parse((await readTarget(repository.storage, target)).toString('utf8')));
 }

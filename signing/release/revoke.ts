@@ -1,7 +1,7 @@
 import { PilotageError } from '../../lib/errors.ts';
 import type { ChannelPointer } from '../../lib/protocol/release.ts';
 import { signingError } from '../errors.ts';
-import { removeTargets } from './amend-role.ts';
+import { removeTargets, watchProposals } from './amend-role.ts';
 import {
   channelNamed,
   drawSeed,
@@ -56,23 +56,10 @@ export interface RevokeOptions {
  * some role could not be signed, its error (E_THRESHOLD_NOT_MET, E_KEY_MISSING, E_PASSPHRASE_WRONG) after everything else
  * was staged; its message says what was.
  */
-export const revoke = (context: ReleaseContext & RevokeOptions): Promise<RevokeResult> => {
-  const proposed: string[] = [];
-  const onProposed = (roles: readonly string[]) => {
-    proposed.push(...roles);
-    context.onProposed?.(roles);
-  };
-  return withRepository({ ...context, onProposed }, repository =>
-    revokeLocked(repository, context, proposed),
-  );
-};
+export const revoke = (context: ReleaseContext & RevokeOptions): Promise<RevokeResult> =>
+  withRepository(context, repository => revokeLocked(repository, context));
 
-/** @param proposed grows by each role that waits for more signatures. */
-async function revokeLocked(
-  repository: Repository,
-  options: RevokeOptions,
-  proposed: readonly string[],
-): Promise<RevokeResult> {
+async function revokeLocked(repository: Repository, options: RevokeOptions): Promise<RevokeResult> {
   const { version } = options;
   const wanted = options.channels === undefined ? channels : options.channels.map(channelNamed);
   const pointers = new Map<Channel, ChannelPointer>();
@@ -91,21 +78,18 @@ async function revokeLocked(
     if (pointer !== before) {
       const event = { action: 'revoke', details: { revoked: version, kill: options.kill ? 1 : 0 } };
       const sign = () => stagePointer(repository, before, pointer, event, options);
-      if (!(await attempt(failures, channel, sign))) continue;
-      state = proposed.includes(channel) ? 'proposed' : 'signed';
+      const signed = await attempt(failures, channel, sign);
+      if (!signed) continue;
+      state = signed;
     }
     const effect = describeChannel(pointer, repository.context.clock.now());
     result.channels.push({ channel, state, pointer, effect });
   }
   if (options.channels === undefined && failures.length === 0) {
     // Only when no pointer leads there any more: what `releases` does not sign stops all clients of the channel.
-    if (proposed.length > 0) result.releases = 'waits';
-    else {
-      await attempt(failures, 'releases', async () => {
-        result.releases = await removeBuild(repository, version, options.keyNames);
-      });
-      if (proposed.length > 0) result.releases = 'waits';
-    }
+    const waits = result.channels.some(({ state }) => state === 'proposed');
+    const remove = () => removeBuild(repository, version, options.keyNames);
+    result.releases = waits ? 'waits' : ((await attempt(failures, 'releases', remove)) ?? 'kept');
   }
   if (failures.length > 0) throw incomplete(version, result, failures);
   result.changed =
@@ -171,13 +155,14 @@ async function removeBuild(
   repository: Repository,
   version: string,
   keyNames: readonly string[] | undefined,
-): Promise<'removed' | 'absent'> {
+): Promise<'removed' | 'absent' | 'waits'> {
   const { targets } = repository.roles.releases.metadata.signed;
   const paths = Object.keys(targets).filter(path => path.startsWith(`pilot/${version}/`));
   if (paths.length === 0) return 'absent';
   const event = { action: 'revoke', details: { revoked: version } };
-  await removeTargets(repository, 'releases', paths, event, keyNames);
-  return 'removed';
+  const watched = watchProposals(repository);
+  await removeTargets(watched.repository, 'releases', paths, event, keyNames);
+  return watched.isProposed() ? 'waits' : 'removed';
 }
 
 interface Failure {
@@ -185,15 +170,14 @@ interface Failure {
   error: PilotageError;
 }
 
-/** False when this role could not be signed; any other failure than one of ours ends everything, as a crash would. */
-async function attempt(failures: Failure[], role: string, sign: () => Promise<void>): Promise<boolean> {
+/** Undefined when this role could not be signed; any other failure than one of ours ends everything, as a crash would. */
+async function attempt<T>(failures: Failure[], role: string, sign: () => Promise<T>): Promise<T | undefined> {
   try {
-    await sign();
-    return true;
+    return await sign();
   } catch (error) {
     if (!(error instanceof PilotageError)) throw error;
     failures.push({ role, error });
-    return false;
+    return undefined;
   }
 }
 

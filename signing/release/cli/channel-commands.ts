@@ -103,18 +103,21 @@ async function runPromote(options: PromoteFlags, what?: string, channel?: string
       ...given({ runtimeVersion, sites, lowersFloor, percent: share, minVersion, notBefore, previous }),
     }),
   );
-  print(result, options, ({ channel: name, version, serial, runtimes, pointer, promoted }) =>
+  print(result, options, ({ channel: name, version, serial, runtimes, pointer, promoted, proposed }) =>
     promoted
-      ? `Channel ${name} points at ${version} with Node ${Object.values(runtimes).join(', ')} (serial ${serial}): ` +
-        `${describeChannel(pointer, Date.now())}. Next: release publish.`
+      ? `Channel ${name} ${proposed ? 'is to point' : 'points'} at ${version} with Node ${Object.values(runtimes).join(', ')} (serial ${serial}): ` +
+        `${describeChannel(pointer, Date.now())}. ${next(proposed)}`
       : `Channel ${name} points at ${version} so already (serial ${serial}); nothing was signed.`,
   );
 }
 
+/** What waits is told of by the command that proposed it. */
+const next = (proposed: boolean): string => (proposed ? 'Next: release sign.' : 'Next: release publish.');
+
 const printMoved = (options: RepositoryOptions, result: HaltResult, already: string) =>
-  print(result, options, ({ channel, serial, pointer, changed }) =>
+  print(result, options, ({ channel, serial, pointer, changed, proposed }) =>
     changed
-      ? `Channel ${channel} (serial ${serial}): ${describeChannel(pointer, Date.now())}. Next: release publish.`
+      ? `Channel ${channel} (serial ${serial}): ${describeChannel(pointer, Date.now())}. ${next(proposed)}`
       : `Channel ${channel} ${already} (serial ${serial}); nothing was signed.`,
   );
 
@@ -146,9 +149,9 @@ async function runQueue(options: RepositoryOptions, queue?: string, channel?: st
   const result = await withContext(options, context =>
     setQueueChannel({ ...context, ...signers(options), queue: queue!, channel: channel! }),
   );
-  print(result, options, ({ serial, changed }) =>
+  print(result, options, ({ serial, changed, proposed }) =>
     changed
-      ? `Queue ${queue} follows ${channel} (queue map serial ${serial}). Next: release publish.`
+      ? `Queue ${queue} ${proposed ? 'is to follow' : 'follows'} ${channel} (queue map serial ${serial}). ${next(proposed)}`
       : `Queue ${queue} is set so already; nothing was signed.`,
   );
 }

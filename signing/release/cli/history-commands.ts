@@ -22,7 +22,7 @@ export function registerHistoryCommands(release: Command): void {
       action<RepositoryOptions & { text?: boolean }>(async (options, from, to) =>
         print(
           await withContext(options, context =>
-            releaseDiff({ ...context, from: from!, to: to!, text: options.text ?? false }),
+            releaseDiff({ ...context, from, to, text: options.text ?? false }),
           ),
           options,
           describeDiff,

@@ -10,6 +10,7 @@ import { addRuntime } from '../../../signing/release/add-release.ts';
 import { halt, resume } from '../../../signing/release/halt.ts';
 import { describeChannel } from '../../../signing/release/describe-channel.ts';
 import { listChannels } from '../../../signing/release/list-channels.ts';
+import { promote } from '../../../signing/release/promote.ts';
 import { readPublicDirectory } from '../../../signing/release/read-public.ts';
 import { revoke } from '../../../signing/release/revoke.ts';
 import { verifyMetadata } from '../../../signing/release/verify-metadata.ts';
@@ -298,6 +299,10 @@ test('with a proposal the build stays signed until the last channel is off it', 
   for (const channel of ['stable', 'canary']) await lab.promote({ version: '1.7.0', channel });
   await lab.publish();
   const alone = { ...(await withKeys('manager-2', 'snapshot', 'timestamp')), propose: true };
+  const asked = await promote({ ...alone, version: '1.2.0', channel: 'stable' });
+  assert.deepEqual([asked.promoted, asked.proposed], [true, true]);
+  assert.equal((await pointerOf('stable')).current.version, '1.7.0', 'not before another one signed');
+  await lab.promote({ version: '1.7.0', channel: 'stable', percent: 99 });
   const proposed = await revoke({ ...alone, version: '1.7.0' });
   assert.deepEqual(
     [proposed.releases, proposed.channels.map(({ state }) => state)],

@@ -10,6 +10,7 @@ import { addRuntime } from '../../../signing/release/add-release.ts';
 import { amendRole, resignRole } from '../../../signing/release/amend-role.ts';
 import { initRepository } from '../../../signing/release/init-repository.ts';
 import { readPointer } from '../../../signing/release/channel-pointer.ts';
+import { places } from '../../../signing/release/layout.ts';
 import { promote } from '../../../signing/release/promote.ts';
 import { publish } from '../../../signing/release/publish.ts';
 import { setQueueChannel } from '../../../signing/release/queue-channel.ts';
@@ -130,6 +131,20 @@ test('a release that was withdrawn from a channel does not come back to it', asy
   assert.equal((await lab.promote({ version: '1.2.0', channel: 'canary' })).promoted, true);
 });
 
+test('what clients have seen under a later serial, before a backup was restored, is signed once more', async () => {
+  const { storage } = lab.context;
+  const state = JSON.parse((await storage.read(places.state, 1 << 20))!.toString()) as object;
+  const past = { 'canary.serial': 50, 'queues.serial': 60 };
+  await storage.replace(places.state, Buffer.from(JSON.stringify({ ...state, past })));
+  const again = await lab.promote({ version: '1.2.0', channel: 'canary' });
+  assert.deepEqual([again.promoted, again.serial], [true, 51]);
+  assert.equal((await lab.promote({ version: '1.2.0', channel: 'canary' })).promoted, false);
+  const map = await lab.setQueueChannel('default', 'stable');
+  assert.deepEqual([map.changed, map.serial], [true, 61]);
+  assert.equal((await lab.setQueueChannel('default', 'stable')).changed, false);
+  await storage.replace(places.state, Buffer.from(JSON.stringify(state)));
+});
+
 test('the queue map names queues, the default, and forgets a queue again', async () => {
   await lab.setQueueChannel('CERN', 'canary');
   await lab.setQueueChannel('123', 'dev');
@@ -137,7 +152,7 @@ test('the queue map names queues, the default, and forgets a queue again', async
   await lab.setQueueChannel('default', 'dev');
   assert.deepEqual((await visible()).queues, {
     schema: 1,
-    serial: 4,
+    serial: 64,
     default: 'dev',
     queues: { CERN: 'canary', '123': 'dev' },
   });

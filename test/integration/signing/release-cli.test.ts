@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -132,6 +132,74 @@ test('init, add, runtime, promote, publish, verify and log work one after the ot
   assert.equal((await readdir(join(repo, 'incoming'))).length, 0, 'nothing is left behind');
 });
 
+test('a rollout is begun, halted, taken up and withdrawn; history and diff tell of it', async () => {
+  const args = labArgs();
+  const say = async (...command: string[]): Promise<string> => {
+    const ended = await releaseOnly(['release', ...command]);
+    assert.equal(ended.code, 0, ended.stderr);
+    return ended.stdout.trimEnd();
+  };
+  const source = join(directory, 'source');
+  await mkdir(source);
+  const git = (...words: string[]) =>
+    execFileSync('git', ['-C', source, '-c', 'user.name=A', '-c', 'user.email=a@lab', ...words]);
+  git('init', '--quiet');
+  await writeFile(join(source, 'pilot.mjs'), 'process.exitCode = 0;\n');
+  git('add', '--all');
+  git('commit', '--quiet', '--message', 'first');
+  git('tag', 'v2.0.0');
+  assert.match(
+    await say('add', '--git', source, '--tag', 'v2.0.0', ...args),
+    /commit [0-9a-f]{40}\) into releases/,
+  );
+  const rollout = ['--percent', '10', '--site', 'CERN', '--site', 'DESY', '--min-version', '1.0.0'];
+  assert.match(
+    await say('promote', '2.0.0', 'canary', ...rollout, '--not-before', '2033-05-18T03:33:20Z', ...args),
+    /\(serial 2\): until 2033-05-18T03:33:20\.000Z every node starts 1\.0\.0; then 10 % of the nodes at CERN, DESY start/,
+  );
+  assert.match(await say('halt', 'canary', ...args), /every node starts 1\.0\.0.*release publish/);
+  assert.match(await say('halt', 'canary', ...args), /is halted already .*nothing was signed/);
+  assert.match(await say('resume', 'canary', '--percent', '20', ...args), /20 % of the nodes/);
+  assert.match(
+    await say('channels', '--repo', lab.directory),
+    /^canary: until .*\n {2}current 2\.0\.0 with Node 26\.10\.0, previous 1\.0\.0, serial 4\n {2}rollout 20 % at CERN DESY, min_version 1\.0\.0\n {2}not before 2033.*\n {2}signed, not yet public/m,
+  );
+  assert.match(
+    await say('diff', '1.0.0', '2.0.0', '--text', '--repo', lab.directory),
+    /commit: lab -> [0-9a-f]{40}\n[^]*~ pilot\.mjs\n[^]*^\+process\.exitCode = 0;$/m,
+  );
+  assert.match(
+    await say('revoke', '2.0.0', '--kill', ...args),
+    /^2\.0\.0 is withdrawn, out of releases:\n {2}stable: every node starts 1\.0\.0\n {2}canary: every node starts 1\.0\.0\n/,
+  );
+  assert.match(await say('revoke', '2.0.0', '--kill', ...args), /\(as before\)[^]*nothing was signed/);
+  assert.match(
+    await say('history', '--repo', lab.directory),
+    /^2\.0\.0 {2}commit [0-9a-f]{40} {2}signed .* by builder \(\S+\), not public yet\n {2}withdrawn .* by /m,
+  );
+  await Promise.all([
+    refused(['resume', 'canary', '--percent', '50', ...args], 2, { code: 'E_USAGE' }),
+    refused(['revoke', '9.9.9', ...args], 2, { code: 'E_VERSION_UNKNOWN' }),
+    refused(['add', ...args], 2, { code: 'E_USAGE', expected: /--git DIR --tag TAG/ }),
+    refused(['add', 'x.tar.gz', '--tag', 'v1', ...args], 2, {
+      code: 'E_USAGE',
+      message: /"tag" goes with --git/,
+    }),
+    refused(['add', '--git', source, '--tag', 'v9.9.9', ...args], 2, { code: 'E_TAG_UNKNOWN' }),
+    refused(['add', '--git', source, '--tag', 'v2.0.0', ...args], 2, { code: 'E_VERSION_REVOKED' }),
+    refused(['diff', '1.0.0', '9.9.9', '--repo', lab.directory], 2, { code: 'E_VERSION_UNKNOWN' }),
+  ]);
+  for (const wrong of [
+    ['--percent', '101'],
+    ['--not-before', 'tomorrow'],
+  ]) {
+    const ended = await releaseOnly(['release', 'promote', '1.0.0', 'dev', ...wrong, ...args]);
+    assert.match(ended.stderr, /It is a/);
+  }
+  // What comes next in this file is about a repository with nothing staged.
+  await lab.publish();
+});
+
 test('below the threshold nothing is signed', async () => {
   const few = join(directory, 'few-keys');
   await mkdir(few);
@@ -262,7 +330,22 @@ test('usage errors, refusals and help of the whole program', async () => {
   assert.equal(nowhere.code, 2);
   assert.match(nowhere.stderr, /^E_REPOSITORY_MISSING: .*\n {2}where: .*nowhere\n {2}fix: .*release init/);
   assert.equal(help.code, 0);
-  for (const name of ['init', 'add', 'runtime', 'promote', 'queue', 'publish', 'refresh', 'log', 'verify']) {
+  for (const name of [
+    ...[
+      'init',
+      'add',
+      'runtime',
+      'promote',
+      'halt',
+      'resume',
+      'revoke',
+      'channels',
+      'queue',
+      'history',
+      'diff',
+    ],
+    ...['publish', 'refresh', 'log', 'verify'],
+  ]) {
     assert.match(help.stdout, new RegExp(`^  ${name} `, 'm'));
   }
 });
