@@ -330,22 +330,9 @@ test('usage errors, refusals and help of the whole program', async () => {
   assert.equal(nowhere.code, 2);
   assert.match(nowhere.stderr, /^E_REPOSITORY_MISSING: .*\n {2}where: .*nowhere\n {2}fix: .*release init/);
   assert.equal(help.code, 0);
-  for (const name of [
-    ...[
-      'init',
-      'add',
-      'runtime',
-      'promote',
-      'halt',
-      'resume',
-      'revoke',
-      'channels',
-      'queue',
-      'history',
-      'diff',
-    ],
-    ...['publish', 'refresh', 'log', 'verify'],
-  ]) {
+  const names =
+    'init add runtime promote halt resume revoke channels queue history diff publish refresh log verify';
+  for (const name of names.split(' ')) {
     assert.match(help.stdout, new RegExp(`^  ${name} `, 'm'));
   }
 });
