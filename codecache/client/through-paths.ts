@@ -9,8 +9,8 @@ import type { PathHealth } from './path-health.ts';
 
 /** Not the cache's doing: another cache cannot help. */
 const FINAL = /^E_(CLOCK|STORE_|ARCH_|DISK_FULL|PERMISSION|FILE_|ABORTED)/;
-/** What the release managers decided; a cache that says so did not lie. */
-const VERDICT = /^E_CHANNEL_(YANKED|HALTED)$/;
+/** What is wrong with bytes that were signed is no lie of the cache that gave them. */
+const SIGNED = /^E_(CHANNEL_(YANKED|HALTED|MISMATCH)|TARGET_UNKNOWN|ARCHIVE_UNSAFE)$/;
 
 export interface PathOptions {
   /** Groups in order; `http://a|http://b` is one group. */
@@ -51,7 +51,7 @@ export async function throughPaths<T>(
     if (FINAL.test(code)) throw withRefusals(error, refusals);
     if (
       !unreachable &&
-      !VERDICT.test(code) &&
+      !SIGNED.test(code) &&
       !refusals.some(known => isSame(known, { cache, code, where }))
     ) {
       refusals.push({ cache, code, where });

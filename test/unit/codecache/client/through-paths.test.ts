@@ -56,9 +56,11 @@ test('what lay broken in a cache is named, though past it all was well', async (
   assert.deepEqual([value, tried, refusals.length], ['http://a', ['a', 'a!'], 1]);
 });
 
-test('what the managers decided is nobody’s lie; what this machine lacks ends it', async () => {
-  const withdrawn = await run(['http://a'], { a: ['E_CHANNEL_YANKED', 'E_CHANNEL_YANKED'] });
-  assert.deepEqual([withdrawn.code, withdrawn.refusals], ['E_CHANNEL_YANKED', []]);
+test('what was signed is nobody’s lie; what this machine lacks ends it', async () => {
+  for (const code of ['E_CHANNEL_YANKED', 'E_CHANNEL_MISMATCH', 'E_TARGET_UNKNOWN', 'E_ARCHIVE_UNSAFE']) {
+    const signed = await run(['http://a'], { a: [code, code] });
+    assert.deepEqual([signed.code, signed.refusals], [code, []]);
+  }
   for (const code of ['E_DISK_FULL', 'E_CLOCK', 'E_STORE_LOCKED', 'E_ARCH_UNSUPPORTED']) {
     const ended = await run(['http://a', 'http://b'], { a: [code] });
     assert.deepEqual([ended.code, ended.tried], [code, ['a']]);
