@@ -11,7 +11,8 @@ export interface BareNode {
 }
 
 /** What the wrapper needs beside a shell, awk and a client for HTTP. */
-const basics = 'openssl tar gzip rm mv cp ls mkdir wc date uname find sleep id od cat touch true'.split(' ');
+export const basics =
+  'openssl tar gzip rm mv cp ls mkdir wc date uname find sleep id od cat touch true'.split(' ');
 
 /** Makes a directory with only these programs, the ones of this machine, to be a PATH. */
 export async function onlyTools(directory: string, names: string[]): Promise<string> {
