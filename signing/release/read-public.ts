@@ -66,6 +66,8 @@ export async function readReleaseMetadata(
   const files: Record<string, Uint8Array> = {};
   const wanted = new Set<string>([...channels.map(channelTarget), QUEUES_TARGET]);
   for (const name of delegatedRoles) {
+    // A repository that was made before there was such a role.
+    if (meta[`${name}.json`] === undefined) continue;
     const bytes = (roles[name] = await role(name));
     const { targets } = parseMetadata('targets', bytes, `${name}.json`).signed;
     for (const [path, target] of Object.entries(targets)) {
