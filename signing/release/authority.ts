@@ -3,6 +3,7 @@ import type { AnyMetadata } from './verify-delegate.ts';
 import { signingError } from '../errors.ts';
 import { BARE_NODE_SCHEME } from '../keys/key-scheme.ts';
 import { delegatedRoles, type Role } from './layout.ts';
+import { delegate } from './metadata-rules.ts';
 
 /** The two files that say who may sign what. */
 export interface Trust {
@@ -129,7 +130,7 @@ export function isSignedFor(
   metadata: AnyMetadata,
 ): boolean {
   try {
-    delegator.verifyDelegate(role, metadata);
+    delegate(delegator, role, metadata, role);
     return true;
   } catch {
     return false;

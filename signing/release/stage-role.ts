@@ -8,6 +8,7 @@ import { metadataName, places, type PeoplesRole, type Role } from './layout.ts';
 import { moveToStaged } from './move-staged.ts';
 import { writePending } from './pending.ts';
 import type { ReleaseContext } from './repository.ts';
+import { delegate } from './metadata-rules.ts';
 import {
   expiryDate,
   parseMetadata,
@@ -17,6 +18,7 @@ import {
   type AnySigned,
 } from './role-metadata.ts';
 import type { Storage } from './storage/storage.ts';
+import type { AnyMetadata } from './verify-delegate.ts';
 import { versionedNames } from './versioned-names.ts';
 
 /** The part of a repository that signing needs; there before the repository is. */
@@ -122,9 +124,9 @@ export async function stageRoles(
 
 /** What is staged must verify as clients will verify it. */
 function verifyMade(role: PeoplesRole, bytes: Buffer, next: Trust): void {
-  const metadata = parseMetadata(typeOf(role), bytes, role);
+  const metadata = parseMetadata(typeOf(role), bytes, role) as AnyMetadata;
   const isTop = role === 'root' || role === 'targets';
-  (isTop ? next.root : next.targets).metadata.verifyDelegate(role, metadata);
+  delegate((isTop ? next.root : next.targets).metadata, role, metadata, role);
 }
 
 async function refusePending(storage: Storage, drafts: readonly Draft[]): Promise<void> {
