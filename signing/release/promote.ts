@@ -66,10 +66,7 @@ export interface PromoteOptions {
 export const promote = (context: ReleaseContext & PromoteOptions): Promise<PromoteResult> =>
   withRepository(context, async repository => {
     const channel = channelNamed(context.channel);
-    const current =
-      context.fromChannel === undefined
-        ? buildNamed(repository, context.version ?? '', { runtimeVersion: context.runtimeVersion })
-        : (await pointerOf(repository, channelNamed(context.fromChannel))).current;
+    const current = await wantedBuild(repository, context);
     const before = await readPointer(repository, channel);
     if (before?.yanked.includes(current.version)) throw withdrawn(channel, current.version);
     const pointer = nextPointer(repository, context, channel, current, before);
@@ -90,6 +87,14 @@ export const promote = (context: ReleaseContext & PromoteOptions): Promise<Promo
       proposed: staged === 'proposed',
     };
   });
+
+async function wantedBuild(repository: Repository, options: PromoteOptions): Promise<Build> {
+  const { fromChannel, version = '', runtimeVersion } = options;
+  if (fromChannel === undefined) return buildNamed(repository, version, { runtimeVersion });
+  const { channel, current, yanked } = await pointerOf(repository, channelNamed(fromChannel));
+  if (yanked.includes(current.version)) throw withdrawn(channel, current.version);
+  return current;
+}
 
 function nextPointer(
   repository: Repository,

@@ -249,6 +249,14 @@ test('a replacement has to be fit itself, a version has to be known, and one cha
   await assert.rejects(lab.promote({ version, channel: 'stable' }), { code: 'E_CHANNEL_YANKED' });
 });
 
+test('what a channel was withdrawn from does not go on from there to another', async () => {
+  await lab.addPilot('1.5.1');
+  await lab.promote({ version: '1.5.1', channel: 'dev', minVersion: '1.5.1' });
+  await revoke({ ...lab.context, version: '1.5.1', channels: ['dev'] });
+  await assert.rejects(lab.promote({ fromChannel: 'dev', channel: 'canary' }), { code: 'E_CHANNEL_YANKED' });
+  await lab.promote({ version: '1.5.0', channel: 'dev', minVersion: '1.5.0', lowersFloor: true });
+});
+
 /** The lab with only these keys. */
 async function withKeys(...names: string[]) {
   const keysDirectory = join(directory, names.join('-'));
