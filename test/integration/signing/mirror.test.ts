@@ -11,6 +11,7 @@ import { places } from '../../../signing/release/layout.ts';
 import { exportTree } from '../../../signing/release/mirror/export.ts';
 import { publicSource, storageSource } from '../../../signing/release/mirror/public-source.ts';
 import { syncMirror } from '../../../signing/release/mirror/sync-mirror.ts';
+import { refresh } from '../../../signing/release/publish.ts';
 import { fileStorage } from '../../../signing/release/storage/file-storage.ts';
 import type { Storage } from '../../../signing/release/storage/storage.ts';
 import { releaseCommand } from '../../lab/release-command.ts';
@@ -268,6 +269,38 @@ test('a source that lies, lags or lacks something is refused by name, and the mi
     }),
     { code: 'E_TUF_EXPIRED' },
   );
+});
+
+test('a source that never ends a file is left when it has given more than was signed', async t => {
+  const honest = publicSource(lab.publicDirectory);
+  let given = 0;
+  const endless = {
+    ...honest,
+    open: async (path: string) =>
+      path.includes('/pilot/')
+        ? (async function* () {
+            for (; given < 64 << 20; given += 1 << 16) yield Buffer.alloc(1 << 16);
+          })()
+        : honest.open(path),
+  };
+  const to = fileStorage(await temporaryDirectory(t));
+  const mirror = { sources: [endless], to, trustedRoot: lab.rootJson, clock: systemClock };
+  await assert.rejects(syncMirror(mirror), { code: 'E_TARGET_LENGTH' });
+  assert.ok(given < 1 << 20);
+});
+
+test('of two sources that are signed alike and tell different histories, only one is followed', async t => {
+  const fork = await temporaryDirectory(t);
+  await cp(lab.directory, fork, { recursive: true });
+  const mirror = fileStorage(await temporaryDirectory(t));
+  await lab.refresh();
+  await sync(mirror, lab.publicDirectory);
+  const stolen = { ...lab.context, storage: fileStorage(fork), actor: 'thief' };
+  await refresh(stolen);
+  await refresh(stolen);
+  const before = await mirror.read(places.log, 8 << 20);
+  await assert.rejects(sync(mirror, join(fork, 'public')), { code: 'E_LOG_TAMPERED' });
+  assert.deepEqual(await mirror.read(places.log, 8 << 20), before);
 });
 
 async function flip(file: string): Promise<void> {
