@@ -5,7 +5,6 @@ import type { Readable } from 'node:stream';
 import { fromSystemError, libError } from '../../lib/errors.ts';
 import { MAX_METADATA_BYTES } from '../../signing/release/role-metadata.ts';
 import { places } from '../../signing/release/layout.ts';
-import { openStorage } from '../../signing/release/storage/open-storage.ts';
 import type { Storage } from '../../signing/release/storage/storage.ts';
 
 /** A public file while it is served: as it was when it was opened. */
@@ -39,6 +38,8 @@ export type StoreSource = { directory: string } | { repository: string };
  */
 export async function openPublicFiles(source: StoreSource): Promise<PublicFiles> {
   if ('directory' in source) return publicDirectory(source.directory);
+  // Loaded here: a store on files does without the databases, and a small heap is collected in less time.
+  const { openStorage } = await import('../../signing/release/storage/open-storage.ts');
   const storage = await openStorage(source.repository, 'read');
   try {
     const timestamp = await storage.read(`${places.metadata}/timestamp.json`, MAX_METADATA_BYTES);

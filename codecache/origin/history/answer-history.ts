@@ -1,18 +1,12 @@
-import { html } from './html.ts';
 import type { PublicFiles } from '../public-files.ts';
 import { compareBuilds } from './compare-builds.ts';
 import { diffPage } from './diff-page.ts';
 import { eventsPage } from './events-page.ts';
 import { overviewPage } from './overview-page.ts';
-import { renderPage } from './page.ts';
+import { problem } from './problem-page.ts';
+import type { HistoryAnswer } from './problem-page.ts';
 import { releaseOf, type StoreHistory } from './read-history.ts';
 import { versionPage } from './version-page.ts';
-
-export interface HistoryAnswer {
-  status: number;
-  type: 'text/html; charset=utf-8' | 'application/json';
-  body: string;
-}
 
 const MAX_TARGET = 1024;
 const PAGE_VERSIONS = 50;
@@ -83,12 +77,6 @@ function decode(text: string): string | undefined {
 }
 
 const page = (body: string): HistoryAnswer => ({ status: 200, type: 'text/html; charset=utf-8', body });
-
-export const problem = (status: number, words: string): HistoryAnswer => ({
-  status,
-  type: 'text/html; charset=utf-8',
-  body: renderPage(status === 404 ? 'Not found' : 'Not possible', html`<p>${words}</p>`),
-});
 
 const unknown = (version: string): HistoryAnswer =>
   problem(

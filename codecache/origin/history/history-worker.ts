@@ -2,7 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { openPublicFiles } from '../public-files.ts';
 import type { StoreSource } from '../public-files.ts';
 import { answerHistory } from './answer-history.ts';
-import type { HistoryAnswer } from './answer-history.ts';
+import type { HistoryAnswer } from './problem-page.ts';
 import { readHistory } from './read-history.ts';
 import type { StoreHistory } from './read-history.ts';
 

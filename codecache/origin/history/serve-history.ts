@@ -9,9 +9,9 @@ import type { Logger } from '../../../lib/log.ts';
 import { matchesEtag } from '../../http/byte-range.ts';
 import type { PublicFiles, StoreSource } from '../public-files.ts';
 import { logTag } from '../send-object.ts';
-import { problem } from './answer-history.ts';
-import type { HistoryAnswer } from './answer-history.ts';
 import type { HistoryQuestion, HistoryReply } from './history-worker.ts';
+import { problem } from './problem-page.ts';
+import type { HistoryAnswer } from './problem-page.ts';
 import { contentSecurityPolicy } from './style.ts';
 
 /** Bounds of what strangers can make the history pages cost. */
