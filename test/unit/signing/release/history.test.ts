@@ -122,3 +122,18 @@ test('a withdrawal is told of the version and of the channels', () => {
     ],
   );
 });
+
+test('a proposal is no history before enough people signed it', () => {
+  const proposal = ['stable', 'propose', { pilot: '1.1', serial: 2, action: 'promote' }] as const;
+  const { channels } = historyOf(
+    logOf(move('stable', '1.0', 1), published, [...proposal], published, move('stable', '1.1', 2), published),
+    new Map(),
+  );
+  assert.deepEqual(
+    channels.stable.map(({ seq, version, publicAt, until }) => [seq, version, publicAt, until]),
+    [
+      [1, '1.0', minute(2), minute(6)],
+      [5, '1.1', minute(6), null],
+    ],
+  );
+});
