@@ -1,7 +1,7 @@
 import { systemClock } from '../lib/clock.ts';
 import { ensureDirectory } from '../lib/files.ts';
 import type { Shutdown } from '../lib/shutdown.ts';
-import { refresh } from '../signing/release/publish.ts';
+import { refresh } from '../signing/release/repository/publish.ts';
 import { siteCredentials } from './site/credentials.ts';
 import { siteLayout } from './site/layout.ts';
 import type { Progress } from './site/progress.ts';

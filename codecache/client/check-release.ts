@@ -1,7 +1,7 @@
 import { join, relative } from 'node:path';
 import { PilotageError } from '../../lib/errors.ts';
 import type { Refusal } from '../../lib/errors.ts';
-import { compareVersions } from '../../signing/release/compare-versions.ts';
+import { compareVersions } from '../../signing/release/channels/compare-versions.ts';
 import { chooseRelease } from './choose-release.ts';
 import type { Choice, Place } from './choose-release.ts';
 import { withClient } from './client.ts';

@@ -3,9 +3,9 @@ import * as z from 'zod';
 import { QueueChannels } from '../../lib/protocol/release.ts';
 import type { ChannelPointer } from '../../lib/protocol/release.ts';
 import { signingError } from '../../signing/errors.ts';
-import { compareVersions } from '../../signing/release/compare-versions.ts';
-import { parseTarget } from '../../signing/release/verify-pointer.ts';
-import type { Artefact } from '../../signing/release/verify-pointer.ts';
+import { compareVersions } from '../../signing/release/channels/compare-versions.ts';
+import { parseTarget } from '../../signing/release/metadata/verify-pointer.ts';
+import type { Artefact } from '../../signing/release/metadata/verify-pointer.ts';
 import { codecacheError } from '../errors.ts';
 
 /** What a channel's pointer says for one architecture at one time. */

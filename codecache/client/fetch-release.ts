@@ -1,7 +1,7 @@
 import type { Refusal } from '../../lib/errors.ts';
 import type { ReleaseRef } from '../../lib/protocol/release.ts';
-import { sameBuild } from '../../signing/release/verify-pointer.ts';
-import type { Artefact } from '../../signing/release/verify-pointer.ts';
+import { sameBuild } from '../../signing/release/metadata/verify-pointer.ts';
+import type { Artefact } from '../../signing/release/metadata/verify-pointer.ts';
 import { chooseRelease } from './choose-release.ts';
 import type { Choice } from './choose-release.ts';
 import { withClient } from './client.ts';

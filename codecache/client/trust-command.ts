@@ -3,7 +3,7 @@ import { action, print } from '../../lib/cli.ts';
 import { readFileBounded } from '../../lib/files.ts';
 import { createLog } from '../../lib/log.ts';
 import { TRUST_TARGET } from '../../signing/release/layout.ts';
-import { unknownTarget } from '../../signing/release/verify-pointer.ts';
+import { unknownTarget } from '../../signing/release/metadata/verify-pointer.ts';
 import { installAnchors } from '../../signing/trust/install-anchors.ts';
 import { collectGroups } from './commands.ts';
 import { fetchTarget } from './fetch-target.ts';

@@ -1,12 +1,12 @@
 import type { Clock } from '../../lib/clock.ts';
 import { PilotageError, libError } from '../../lib/errors.ts';
 import { hashedTargetPath, places } from '../../signing/release/layout.ts';
-import { readReleaseMetadata } from '../../signing/release/read-public.ts';
-import { MAX_METADATA_BYTES } from '../../signing/release/role-metadata.ts';
-import { roleTerms } from '../../signing/release/role-terms.ts';
-import type { RoleTerm } from '../../signing/release/role-terms.ts';
-import { verifyMetadata } from '../../signing/release/verify-metadata.ts';
-import type { VerifiedMetadata } from '../../signing/release/verify-metadata.ts';
+import { readReleaseMetadata } from '../../signing/release/metadata/read-public.ts';
+import { MAX_METADATA_BYTES } from '../../signing/release/metadata/role-metadata.ts';
+import { roleTerms } from '../../signing/release/repository/role-terms.ts';
+import type { RoleTerm } from '../../signing/release/repository/role-terms.ts';
+import { verifyMetadata } from '../../signing/release/metadata/verify-metadata.ts';
+import type { VerifiedMetadata } from '../../signing/release/metadata/verify-metadata.ts';
 import type { PublicFiles } from './public-files.ts';
 
 export interface StoreReport {

@@ -3,7 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fromSystemError, libError } from '../../lib/errors.ts';
-import { MAX_METADATA_BYTES } from '../../signing/release/role-metadata.ts';
+import { MAX_METADATA_BYTES } from '../../signing/release/metadata/role-metadata.ts';
 import { places } from '../../signing/release/layout.ts';
 import type { Storage } from '../../signing/release/storage/storage.ts';
 

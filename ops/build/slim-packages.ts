@@ -20,10 +20,10 @@ const UNDICI_CLIENT = `
   }
 `;
 
-/** Only @tufjs/models imports it, for path patterns; ours are matched by signing/release/path-pattern.ts. */
+/** Only @tufjs/models imports it, for path patterns; ours are matched by signing/release/metadata/path-pattern.ts. */
 const NO_MINIMATCH = `
   export function minimatch() {
-    throw new Error('path patterns are matched by signing/release/path-pattern.ts');
+    throw new Error('path patterns are matched by signing/release/metadata/path-pattern.ts');
   }
 `;
 

@@ -3,7 +3,7 @@ import type { Database } from '../../lib/database/database.ts';
 import { readFileBounded } from '../../lib/files.ts';
 import type { Logger } from '../../lib/log.ts';
 import type { Floors } from '../../lib/protocol/release.ts';
-import { directoryReader } from '../../signing/release/read-public.ts';
+import { directoryReader } from '../../signing/release/metadata/read-public.ts';
 import type { ServerConfig } from '../config/schema.ts';
 import { lockReleaseState } from '../queries/lock-release-state.ts';
 import { readReleaseState } from '../queries/read-release-state.ts';
@@ -11,7 +11,7 @@ import { writeReleaseState } from '../queries/write-release-state.ts';
 import type { ServerTables } from '../schema.ts';
 import { judgeVersion, mergeReleaseStates, ReleaseState } from './release-state.ts';
 import type { Verdict } from './release-state.ts';
-import { urlReader } from '../../signing/release/read-url.ts';
+import { urlReader } from '../../signing/release/metadata/read-url.ts';
 import { verifyStore } from './verify-store.ts';
 
 /** What the signed code store says, as far as a server acts on it. */

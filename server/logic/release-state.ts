@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { Floors, QueueChannels } from '../../lib/protocol/release.ts';
 import type { ChannelPointer } from '../../lib/protocol/release.ts';
-import { compareVersions } from '../../signing/release/compare-versions.ts';
+import { compareVersions } from '../../signing/release/channels/compare-versions.ts';
 
 /** What a channel's newest pointer says of versions. */
 const ChannelWord = z.object({

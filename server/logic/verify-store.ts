@@ -1,10 +1,10 @@
 import type { Logger } from '../../lib/log.ts';
 import { channelTarget } from '../../signing/release/layout.ts';
-import { readReleaseMetadata } from '../../signing/release/read-public.ts';
-import type { StoreReader } from '../../signing/release/read-public.ts';
-import { parseMetadata, sha256Of } from '../../signing/release/role-metadata.ts';
-import { verifyMetadata } from '../../signing/release/verify-metadata.ts';
-import type { MetadataBytes } from '../../signing/release/verify-metadata.ts';
+import { readReleaseMetadata } from '../../signing/release/metadata/read-public.ts';
+import type { StoreReader } from '../../signing/release/metadata/read-public.ts';
+import { parseMetadata, sha256Of } from '../../signing/release/metadata/role-metadata.ts';
+import { verifyMetadata } from '../../signing/release/metadata/verify-metadata.ts';
+import type { MetadataBytes } from '../../signing/release/metadata/verify-metadata.ts';
 import { channelOf, channelWord } from './release-state.ts';
 import type { ReleaseState } from './release-state.ts';
 

@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { action, print } from '../../lib/cli.ts';
 import { libError } from '../../lib/errors.ts';
 import { byPeople, signers, withContext, type RepositoryOptions } from '../release/cli/options.ts';
-import { publish } from '../release/publish.ts';
+import { publish } from '../release/repository/publish.ts';
 import { buildBundle, type BuiltBundle } from './build-bundle.ts';
 import type { Issue } from './check-file.ts';
 import { stageBundle } from './publish-bundle.ts';

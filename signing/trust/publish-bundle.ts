@@ -1,9 +1,9 @@
-import { amendRole } from '../release/amend-role.ts';
-import { withIncoming } from '../release/incoming-file.ts';
-import { inspectTarball, invalidTarball } from '../release/inspect-tarball.ts';
+import { amendRole } from '../release/repository/amend-role.ts';
+import { withIncoming } from '../release/builds/incoming-file.ts';
+import { inspectTarball, invalidTarball } from '../release/builds/inspect-tarball.ts';
 import { targetPlace, TRUST_TARGET } from '../release/layout.ts';
-import { withRepository, type ReleaseContext } from '../release/repository.ts';
-import { targetFile } from '../release/role-metadata.ts';
+import { withRepository, type ReleaseContext } from '../release/repository/repository.ts';
+import { targetFile } from '../release/metadata/role-metadata.ts';
 import type { TrustManifest } from './build-bundle.ts';
 import { bundleLimits } from './unpack-bundle.ts';
 

@@ -2,8 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { extract } from 'tar';
-import { inspectTarball, type TarballLimits } from '../release/inspect-tarball.ts';
-import { hashFile } from '../release/target-files.ts';
+import { inspectTarball, type TarballLimits } from '../release/builds/inspect-tarball.ts';
+import { hashFile } from '../release/repository/target-files.ts';
 import { installAnchors, type InstalledAnchors } from './install-anchors.ts';
 
 export const bundleLimits: TarballLimits = {

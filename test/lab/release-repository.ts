@@ -6,15 +6,19 @@ import { ReleaseConfig } from '../../signing/config/schema.ts';
 import { openKeyDirectory } from '../../signing/keys/key-directory.ts';
 import { passphraseSource } from '../../signing/keys/passphrase.ts';
 import type { KeyRing } from '../../signing/keys/signer.ts';
-import { addRelease, addRuntime, type AddResult } from '../../signing/release/add-release.ts';
-import { resignRole } from '../../signing/release/amend-role.ts';
-import { initRepository } from '../../signing/release/init-repository.ts';
-import { promote, type PromoteOptions, type PromoteResult } from '../../signing/release/promote.ts';
-import { publish, refresh, type PublishResult } from '../../signing/release/publish.ts';
-import { setQueueChannel, type QueueResult } from '../../signing/release/queue-channel.ts';
+import { addRelease, addRuntime, type AddResult } from '../../signing/release/builds/add-release.ts';
+import { resignRole } from '../../signing/release/repository/amend-role.ts';
+import { initRepository } from '../../signing/release/repository/init-repository.ts';
+import { promote, type PromoteOptions, type PromoteResult } from '../../signing/release/channels/promote.ts';
+import { publish, refresh, type PublishResult } from '../../signing/release/repository/publish.ts';
+import { setQueueChannel, type QueueResult } from '../../signing/release/channels/queue-channel.ts';
 import { fileStorage } from '../../signing/release/storage/file-storage.ts';
 import type { Storage } from '../../signing/release/storage/storage.ts';
-import { metadataPlace, readMetadata, type ReleaseContext } from '../../signing/release/repository.ts';
+import {
+  metadataPlace,
+  readMetadata,
+  type ReleaseContext,
+} from '../../signing/release/repository/repository.ts';
 
 /** A published release repository in a directory of a test's own. */
 export interface ReleaseRepositoryLab {

@@ -1,10 +1,10 @@
 import type { ChannelPointer } from '../../lib/protocol/release.ts';
-import { amendRole } from '../../signing/release/amend-role.ts';
+import { amendRole } from '../../signing/release/repository/amend-role.ts';
 import { channelTarget } from '../../signing/release/layout.ts';
 import type { Channel } from '../../signing/release/layout.ts';
-import { readPointer } from '../../signing/release/channel-pointer.ts';
-import { withRepository } from '../../signing/release/repository.ts';
-import { writeTarget } from '../../signing/release/target-files.ts';
+import { readPointer } from '../../signing/release/channels/channel-pointer.ts';
+import { withRepository } from '../../signing/release/repository/repository.ts';
+import { writeTarget } from '../../signing/release/repository/target-files.ts';
 import { stableJson } from '../../signing/stable-json.ts';
 import type { ReleaseRepositoryLab } from './release-repository.ts';
 

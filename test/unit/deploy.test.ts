@@ -82,7 +82,7 @@ test('systemd understands the units, where there is one', async t => {
 });
 
 test('docs/reference/metrics.md has every metric of the code, and the alert rules ask for no other', () => {
-  const sources = ['codecache/origin/store-metrics.ts', 'signing/release/serve-refresh.ts'];
+  const sources = ['codecache/origin/store-metrics.ts', 'signing/release/refresh/serve-refresh.ts'];
   const inCode = new Set(sources.flatMap(path => read(path).match(METRIC)!));
   const documented = read('docs/reference/metrics.md').matchAll(/^\| `(pilotage_[a-z_]+)`/gm);
   assert.deepEqual(new Set([...documented].map(([, name]) => name!)), inCode);

@@ -1,8 +1,8 @@
 import type { TargetFile } from '@tufjs/models';
 import { PilotageError } from '../../../lib/errors.ts';
 import { signingError } from '../../../signing/errors.ts';
-import type { Delegation } from '../../../signing/release/search-delegations.ts';
-import { TrustedMetadata } from '../../../signing/release/trusted-metadata.ts';
+import type { Delegation } from '../../../signing/release/metadata/search-delegations.ts';
+import { TrustedMetadata } from '../../../signing/release/metadata/trusted-metadata.ts';
 import { isTooLong, statusOf } from '../download.ts';
 import type { MetadataStore } from './metadata-directory.ts';
 

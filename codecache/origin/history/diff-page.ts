@@ -1,7 +1,7 @@
 import { html } from './html.ts';
 import type { Markup } from './html.ts';
-import type { FileDiff } from '../../../signing/release/diff-text.ts';
-import type { DiffResult } from '../../../signing/release/release-diff.ts';
+import type { FileDiff } from '../../../signing/release/history/diff-text.ts';
+import type { DiffResult } from '../../../signing/release/history/release-diff.ts';
 import { diffLink, renderPage, table, versionLink } from './page.ts';
 
 /** What differs between two versions: signed facts, files, lines. */

@@ -1,5 +1,5 @@
 import { html } from './html.ts';
-import type { LogEntry } from '../../../signing/release/event-log.ts';
+import type { LogEntry } from '../../../signing/release/repository/event-log.ts';
 import { signedBy, verdict } from './overview-page.ts';
 import { renderPage, short, table, time } from './page.ts';
 import type { StoreHistory } from './read-history.ts';

@@ -1,8 +1,8 @@
 import { html } from './html.ts';
 import type { Content, Markup } from './html.ts';
 import type { ChannelPointer } from '../../../lib/protocol/release.ts';
-import { describeChannel } from '../../../signing/release/describe-channel.ts';
-import type { ChannelMove, HistoryEvent, VersionHistory } from '../../../signing/release/history.ts';
+import { describeChannel } from '../../../signing/release/channels/describe-channel.ts';
+import type { ChannelMove, HistoryEvent, VersionHistory } from '../../../signing/release/history/history.ts';
 import { bytes, diffLink, duration, renderPage, short, table, time, versionLink } from './page.ts';
 import { releaseOf, type StoreHistory } from './read-history.ts';
 

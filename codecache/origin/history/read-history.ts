@@ -1,15 +1,22 @@
 import type { TargetFile } from '@tufjs/models';
 import type { ChannelPointer } from '../../../lib/protocol/release.ts';
 import { PilotageError } from '../../../lib/errors.ts';
-import { describeRelease, type ReleaseDescription } from '../../../signing/release/describe-release.ts';
-import { parseEventLog, type EventLog } from '../../../signing/release/event-log.ts';
-import { historyOf, type ReleaseHistory } from '../../../signing/release/history.ts';
+import {
+  describeRelease,
+  type ReleaseDescription,
+} from '../../../signing/release/history/describe-release.ts';
+import { parseEventLog, type EventLog } from '../../../signing/release/repository/event-log.ts';
+import { historyOf, type ReleaseHistory } from '../../../signing/release/history/history.ts';
 import { metadataName } from '../../../signing/release/layout.ts';
-import { readReleaseMetadata } from '../../../signing/release/read-public.ts';
-import { anchorOf } from '../../../signing/release/repository.ts';
-import { MAX_METADATA_BYTES, parseMetadata, sha256Of } from '../../../signing/release/role-metadata.ts';
-import { roleTerms, type RoleTerm } from '../../../signing/release/role-terms.ts';
-import { verifyMetadata } from '../../../signing/release/verify-metadata.ts';
+import { readReleaseMetadata } from '../../../signing/release/metadata/read-public.ts';
+import { anchorOf } from '../../../signing/release/repository/repository.ts';
+import {
+  MAX_METADATA_BYTES,
+  parseMetadata,
+  sha256Of,
+} from '../../../signing/release/metadata/role-metadata.ts';
+import { roleTerms, type RoleTerm } from '../../../signing/release/repository/role-terms.ts';
+import { verifyMetadata } from '../../../signing/release/metadata/verify-metadata.ts';
 import type { PublicFiles } from '../public-files.ts';
 
 /** Everything that the history pages tell, from public files alone. */

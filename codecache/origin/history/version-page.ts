@@ -1,6 +1,6 @@
 import { html } from './html.ts';
 import type { Content } from './html.ts';
-import type { VersionHistory } from '../../../signing/release/history.ts';
+import type { VersionHistory } from '../../../signing/release/history/history.ts';
 import { movesTable, signedBy, verdict } from './overview-page.ts';
 import { bytes, diffLink, renderPage, short, table, time } from './page.ts';
 import { releaseOf, type StoreHistory } from './read-history.ts';

@@ -7,11 +7,11 @@ import { writeReproducibleTar } from '../../../lib/reproducible-tar.ts';
 import { ReleaseConfig } from '../../../signing/config/schema.ts';
 import { openKeyDirectory } from '../../../signing/keys/key-directory.ts';
 import { passphraseSource } from '../../../signing/keys/passphrase.ts';
-import { addRelease, addRuntime } from '../../../signing/release/add-release.ts';
-import { initRepository } from '../../../signing/release/init-repository.ts';
-import { promote } from '../../../signing/release/promote.ts';
-import { publish } from '../../../signing/release/publish.ts';
-import type { ReleaseContext } from '../../../signing/release/repository.ts';
+import { addRelease, addRuntime } from '../../../signing/release/builds/add-release.ts';
+import { initRepository } from '../../../signing/release/repository/init-repository.ts';
+import { promote } from '../../../signing/release/channels/promote.ts';
+import { publish } from '../../../signing/release/repository/publish.ts';
+import type { ReleaseContext } from '../../../signing/release/repository/repository.ts';
 import { fileStorage } from '../../../signing/release/storage/file-storage.ts';
 import { buildPilot } from '../../build/build-pilot.ts';
 

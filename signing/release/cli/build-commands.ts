@@ -1,8 +1,8 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import { action, print } from '../../../lib/cli.ts';
 import { libError } from '../../../lib/errors.ts';
-import { addRelease, addRuntime, type AddResult } from '../add-release.ts';
-import { addFromGit } from '../git/add-from-git.ts';
+import { addRelease, addRuntime, type AddResult } from '../builds/add-release.ts';
+import { addFromGit } from '../builds/add-from-git.ts';
 import { byPeople, collect, given, signers, withContext, type RepositoryOptions } from './options.ts';
 
 /** Mounts what puts builds into the role releases: `add`, `runtime`. */

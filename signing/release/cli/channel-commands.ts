@@ -1,13 +1,13 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import { action, print } from '../../../lib/cli.ts';
 import type { ChannelPointer } from '../../../lib/protocol/release.ts';
-import { isChannel } from '../channel-pointer.ts';
-import { describeChannel } from '../describe-channel.ts';
-import { halt, resume, type HaltResult } from '../halt.ts';
-import { listChannels } from '../list-channels.ts';
-import { promote } from '../promote.ts';
-import { setQueueChannel } from '../queue-channel.ts';
-import { revoke } from '../revoke.ts';
+import { isChannel } from '../channels/channel-pointer.ts';
+import { describeChannel } from '../channels/describe-channel.ts';
+import { halt, resume, type HaltResult } from '../channels/halt.ts';
+import { listChannels } from '../channels/list-channels.ts';
+import { promote } from '../channels/promote.ts';
+import { setQueueChannel } from '../channels/queue-channel.ts';
+import { revoke } from '../channels/revoke.ts';
 import {
   byPeople,
   collect,

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { action, print } from '../../../lib/cli.ts';
-import { describeDiff, describeHistory } from '../report-history.ts';
-import { releaseDiff } from '../release-diff.ts';
-import { releaseHistory } from '../release-history.ts';
+import { describeDiff, describeHistory } from '../history/report-history.ts';
+import { releaseDiff } from '../history/release-diff.ts';
+import { releaseHistory } from '../history/release-history.ts';
 import { reading, withContext, type RepositoryOptions } from './options.ts';
 
 /** Mounts what looks back: `history`, `diff`. */

@@ -10,7 +10,7 @@ import { exportTree } from '../mirror/export.ts';
 import { publicSource } from '../mirror/public-source.ts';
 import { raisePast, recoverRepository, type RecoverResult } from '../mirror/recover.ts';
 import { syncMirror, type MirrorOptions, type MirrorResult } from '../mirror/sync-mirror.ts';
-import type { ReleaseContext } from '../repository.ts';
+import type { ReleaseContext } from '../repository/repository.ts';
 import { openStorage } from '../storage/open-storage.ts';
 import { collect, reading, withContext, type RepositoryOptions } from './options.ts';
 

@@ -2,7 +2,7 @@ import { userInfo } from 'node:os';
 import type { Command } from 'commander';
 import { systemClock } from '../../../lib/clock.ts';
 import { keyRingOf } from '../../keys/commands.ts';
-import { readState, type ReleaseContext } from '../repository.ts';
+import { readState, type ReleaseContext } from '../repository/repository.ts';
 import { openStorage } from '../storage/open-storage.ts';
 import type { Storage } from '../storage/storage.ts';
 

@@ -2,7 +2,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import { action } from '../../../lib/cli.ts';
 import { createLog } from '../../../lib/log.ts';
 import { Shutdown } from '../../../lib/shutdown.ts';
-import { refresh } from '../publish.ts';
+import { refresh } from '../repository/publish.ts';
 import { signing, withContext, type RepositoryOptions } from './options.ts';
 import { printPublished } from './repository-commands.ts';
 
@@ -31,14 +31,14 @@ export function registerRefreshCommands(release: Command): void {
 
 async function run(options: RefreshFlags): Promise<void> {
   if (options.daemon !== true) return printPublished(options, await withContext(options, refresh));
-  const { RefreshDaemon } = await import('../refresh-daemon.ts');
+  const { RefreshDaemon } = await import('../refresh/refresh-daemon.ts');
   const log = createLog('release-refresh');
   const shutdown = new Shutdown({ log, deadlineMs: 60_000 }).listen();
   await withContext(options, async context => {
     const daemon = new RefreshDaemon({ context, intervalSeconds: options.intervalSeconds, log });
     let url: string | null = null;
     if (options.listen !== undefined) {
-      const { serveRefresh } = await import('../serve-refresh.ts');
+      const { serveRefresh } = await import('../refresh/serve-refresh.ts');
       const served = await serveRefresh({ daemon, address: options.listen, log });
       shutdown.defer('metrics', () => served.server.close());
       url = served.url;

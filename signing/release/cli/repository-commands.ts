@@ -3,13 +3,13 @@ import { action, exitCodes, print } from '../../../lib/cli.ts';
 import { loadConfig } from '../../../lib/config.ts';
 import { libError } from '../../../lib/errors.ts';
 import { ReleaseConfig } from '../../config/schema.ts';
-import { resignRole } from '../amend-role.ts';
-import { initRepository } from '../init-repository.ts';
-import { inspectRepository } from '../inspect-repository.ts';
+import { resignRole } from '../repository/amend-role.ts';
+import { initRepository } from '../repository/init-repository.ts';
+import { inspectRepository } from '../repository/inspect-repository.ts';
 import { delegatedRoles } from '../layout.ts';
-import { publish, type PublishResult } from '../publish.ts';
-import { describeLog, describeStatus } from '../report.ts';
-import { releaseLog } from '../verify-repository.ts';
+import { publish, type PublishResult } from '../repository/publish.ts';
+import { describeLog, describeStatus } from '../repository/report.ts';
+import { releaseLog } from '../repository/verify-repository.ts';
 import { byPeople, reading, signers, signing, withContext, type RepositoryOptions } from './options.ts';
 
 /** Mounts what concerns the repository as a whole: `init`, `resign`, `publish`, `log`, `verify`. */

@@ -1,6 +1,6 @@
 import { libError } from '../../../lib/errors.ts';
 import { signingError } from '../../errors.ts';
-import { MAX_LOG_BYTES, parseEventLog, type EventLog, type LogAnchor } from '../event-log.ts';
+import { MAX_LOG_BYTES, parseEventLog, type EventLog, type LogAnchor } from '../repository/event-log.ts';
 import { missing, type Copy } from './copy.ts';
 
 /**

@@ -1,8 +1,8 @@
-import { isSignedFor } from '../authority.ts';
+import { isSignedFor } from '../repository/authority.ts';
 import { metadataName } from '../layout.ts';
-import { anchorOf } from '../repository.ts';
-import { MAX_METADATA_BYTES, sha256Of } from '../role-metadata.ts';
-import type { TrustedMetadata } from '../trusted-metadata.ts';
+import { anchorOf } from '../repository/repository.ts';
+import { MAX_METADATA_BYTES, sha256Of } from '../metadata/role-metadata.ts';
+import type { TrustedMetadata } from '../metadata/trusted-metadata.ts';
 import { copyLog } from './copy-log.ts';
 import { readRoots } from './copy-roots.ts';
 import { copyTargets } from './copy-targets.ts';

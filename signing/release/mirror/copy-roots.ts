@@ -1,8 +1,8 @@
 import type { Metadata, Root } from '@tufjs/models';
 import { signingError } from '../../errors.ts';
 import { metadataName } from '../layout.ts';
-import { MAX_METADATA_BYTES, parseMetadata } from '../role-metadata.ts';
-import { TrustedMetadata } from '../trusted-metadata.ts';
+import { MAX_METADATA_BYTES, parseMetadata } from '../metadata/role-metadata.ts';
+import { TrustedMetadata } from '../metadata/trusted-metadata.ts';
 import { missing, type Copy } from './copy.ts';
 
 const MAX_ROOTS = 1024;

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import type { TargetFile } from '@tufjs/models';
 import { fromSystemError } from '../../../lib/errors.ts';
 import { hashedTargetPath } from '../layout.ts';
-import { checkTarget, hashStream } from '../target-files.ts';
-import type { TrustedMetadata } from '../trusted-metadata.ts';
+import { checkTarget, hashStream } from '../repository/target-files.ts';
+import type { TrustedMetadata } from '../metadata/trusted-metadata.ts';
 import { missing, type Copy } from './copy.ts';
 
 /**

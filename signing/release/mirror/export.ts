@@ -1,5 +1,5 @@
-import { metadataPlace, readMetadata, readState, type ReleaseContext } from '../repository.ts';
-import { withRepositoryLock } from '../repository-lock.ts';
+import { metadataPlace, readMetadata, readState, type ReleaseContext } from '../repository/repository.ts';
+import { withRepositoryLock } from '../repository/repository-lock.ts';
 import { fileStorage } from '../storage/file-storage.ts';
 import { copyPublic, type CopyResult } from './copy-public.ts';
 import { isNeeded } from './may-expire.ts';

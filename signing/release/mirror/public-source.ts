@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { places } from '../layout.ts';
-import { storageReader, type StoreReader } from '../read-public.ts';
-import { openUrl, urlReader } from '../read-url.ts';
-import { MAX_METADATA_BYTES } from '../role-metadata.ts';
+import { storageReader, type StoreReader } from '../metadata/read-public.ts';
+import { openUrl, urlReader } from '../metadata/read-url.ts';
+import { MAX_METADATA_BYTES } from '../metadata/role-metadata.ts';
 import { fileStorage } from '../storage/file-storage.ts';
 import type { Storage } from '../storage/storage.ts';
 

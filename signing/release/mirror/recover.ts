@@ -1,13 +1,13 @@
 import type { PilotageError } from '../../../lib/errors.ts';
-import { appendEvent, readEventLog } from '../event-log.ts';
+import { appendEvent, readEventLog } from '../repository/event-log.ts';
 import { places } from '../layout.ts';
 import { signingError } from '../../errors.ts';
-import { pastNames } from '../next-version.ts';
-import { metadataPlace, readMetadata, readState, type ReleaseContext } from '../repository.ts';
-import { withRepositoryLock } from '../repository-lock.ts';
-import { parseMetadata, sha256Of } from '../role-metadata.ts';
+import { pastNames } from '../repository/next-version.ts';
+import { metadataPlace, readMetadata, readState, type ReleaseContext } from '../repository/repository.ts';
+import { withRepositoryLock } from '../repository/repository-lock.ts';
+import { parseMetadata, sha256Of } from '../metadata/role-metadata.ts';
 import type { Storage } from '../storage/storage.ts';
-import { versionedNames } from '../versioned-names.ts';
+import { versionedNames } from '../repository/versioned-names.ts';
 import { copyPublic, type CopyResult } from './copy-public.ts';
 import type { PublicSource } from './public-source.ts';
 

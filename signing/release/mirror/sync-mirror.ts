@@ -1,6 +1,6 @@
 import type { Clock } from '../../../lib/clock.ts';
 import { PilotageError, type Refusal } from '../../../lib/errors.ts';
-import { withRepositoryLock } from '../repository-lock.ts';
+import { withRepositoryLock } from '../repository/repository-lock.ts';
 import type { Storage } from '../storage/storage.ts';
 import { copyPublic, type CopyResult } from './copy-public.ts';
 import { isNeeded } from './may-expire.ts';

@@ -1,9 +1,9 @@
 import type { Targets } from '@tufjs/models';
 import type * as z from 'zod';
 import { ChannelPointer, QueueChannels } from '../../../lib/protocol/release.ts';
-import { describeChannel } from '../describe-channel.ts';
+import { describeChannel } from '../channels/describe-channel.ts';
 import type { Channel } from '../layout.ts';
-import { sameBuild, startable } from '../verify-pointer.ts';
+import { sameBuild, startable } from '../metadata/verify-pointer.ts';
 import type { OpenedRequest } from './open-request.ts';
 import { bytesOf, invalidRequest } from './signing-request.ts';
 

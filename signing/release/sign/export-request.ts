@@ -1,10 +1,10 @@
 import type { Targets } from '@tufjs/models';
 import { signingError } from '../../errors.ts';
 import { peoplesRoles, places, type PeoplesRole } from '../layout.ts';
-import { newestFile, readPending, type Pending } from '../pending.ts';
-import { readMetadata, type Repository } from '../repository.ts';
-import { readTarget } from '../target-files.ts';
-import { versionedNames } from '../versioned-names.ts';
+import { newestFile, readPending, type Pending } from './pending.ts';
+import { readMetadata, type Repository } from '../repository/repository.ts';
+import { readTarget } from '../repository/target-files.ts';
+import { versionedNames } from '../repository/versioned-names.ts';
 import { isSmallTarget, type Envelope, type SigningRequest } from './signing-request.ts';
 
 /**

@@ -1,9 +1,9 @@
-import { removePending } from '../move-staged.ts';
-import { readPending } from '../pending.ts';
-import { signingState } from '../publish.ts';
-import type { Repository } from '../repository.ts';
-import { sha256Of } from '../role-metadata.ts';
-import { logEvent } from '../stage-role.ts';
+import { removePending } from './move-staged.ts';
+import { readPending } from './pending.ts';
+import { signingState } from '../repository/publish.ts';
+import type { Repository } from '../repository/repository.ts';
+import { sha256Of } from '../metadata/role-metadata.ts';
+import { logEvent } from '../repository/stage-role.ts';
 import { nothingPending } from './export-request.ts';
 import { missingOf } from './import-request.ts';
 

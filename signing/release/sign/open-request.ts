@@ -1,10 +1,16 @@
 import type { Metadata, Root, Targets } from '@tufjs/models';
 import { signingError } from '../../errors.ts';
-import { shortfall, signersNeeded, type Authority, type Shortfall, type Trust } from '../authority.ts';
+import {
+  shortfall,
+  signersNeeded,
+  type Authority,
+  type Shortfall,
+  type Trust,
+} from '../repository/authority.ts';
 import type { PeoplesRole } from '../layout.ts';
-import { sha256Of } from '../role-metadata.ts';
-import { trustWith } from '../stage-role.ts';
-import { verifyDelegate } from '../verify-delegate.ts';
+import { sha256Of } from '../metadata/role-metadata.ts';
+import { trustWith } from '../repository/stage-role.ts';
+import { verifyDelegate } from '../metadata/verify-delegate.ts';
 import {
   bytesOf,
   filesOf,

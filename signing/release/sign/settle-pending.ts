@@ -1,12 +1,12 @@
-import { isSignedFor, shortfall, signersNeeded } from '../authority.ts';
-import { readEventLog, type LogEntry } from '../event-log.ts';
+import { isSignedFor, shortfall, signersNeeded } from '../repository/authority.ts';
+import { readEventLog, type LogEntry } from '../repository/event-log.ts';
 import { delegatedRoles, metadataName, type PeoplesRole } from '../layout.ts';
-import { moveToStaged } from '../move-staged.ts';
-import { newestFile, readPending, type Pending } from '../pending.ts';
-import { signingState } from '../publish.ts';
-import type { Repository } from '../repository.ts';
-import { sha256Of } from '../role-metadata.ts';
-import { logEvent, trustWith } from '../stage-role.ts';
+import { moveToStaged } from './move-staged.ts';
+import { newestFile, readPending, type Pending } from './pending.ts';
+import { signingState } from '../repository/publish.ts';
+import type { Repository } from '../repository/repository.ts';
+import { sha256Of } from '../metadata/role-metadata.ts';
+import { logEvent, trustWith } from '../repository/stage-role.ts';
 
 /**
  * Stages what has enough signatures by now, together where roles belong together, and logs it with all its signers.

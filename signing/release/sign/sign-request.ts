@@ -2,7 +2,7 @@ import { libError } from '../../../lib/errors.ts';
 import { signingError } from '../../errors.ts';
 import type { KeyRing, KnownKey } from '../../keys/signer.ts';
 import { canonicalBytes } from '../../stable-json.ts';
-import { namesOf } from '../choose-signers.ts';
+import { namesOf } from '../repository/choose-signers.ts';
 import type { PeoplesRole } from '../layout.ts';
 import { describeRequest, requestText, type ItemDescription } from './describe-request.ts';
 import { openRequest, type OpenedItem } from './open-request.ts';

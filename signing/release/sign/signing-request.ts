@@ -3,7 +3,7 @@ import { readTextBounded } from '../../../lib/files.ts';
 import { signingError } from '../../errors.ts';
 import { stableJson } from '../../stable-json.ts';
 import { channels, channelTarget, peoplesRoles, QUEUES_TARGET } from '../layout.ts';
-import { parseMetadata, sha256Of, typeOf } from '../role-metadata.ts';
+import { parseMetadata, sha256Of, typeOf } from '../metadata/role-metadata.ts';
 import type { PeoplesRole } from '../layout.ts';
 import type { Metadata, Root, Targets } from '@tufjs/models';
 

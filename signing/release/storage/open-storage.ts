@@ -4,7 +4,7 @@ import { migrate } from '../../../lib/database/migrate.ts';
 import { openDatabase } from '../../../lib/database/open-database.ts';
 import { requireSchema, schemaState } from '../../../lib/database/schema-state.ts';
 import { libError } from '../../../lib/errors.ts';
-import { noRepository } from '../no-repository.ts';
+import { noRepository } from '../repository/no-repository.ts';
 import { DatabaseStorage } from './database-storage.ts';
 import { storageMigrations, type StorageTables } from './database-tables.ts';
 import { fileStorage } from './file-storage.ts';

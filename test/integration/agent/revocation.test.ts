@@ -7,7 +7,7 @@ import { pinOf } from '../../../codecache/pin.ts';
 import { serveStore } from '../../../codecache/origin/serve-store.ts';
 import { silentLog } from '../../../lib/log.ts';
 import type { Bootstrap, VerifiedRelease } from '../../../lib/protocol/release.ts';
-import { revoke } from '../../../signing/release/revoke.ts';
+import { revoke } from '../../../signing/release/channels/revoke.ts';
 import { makeReleaseRepository } from '../../lab/release-repository.ts';
 import { makeTemporaryDirectory } from '../../lab/temporary.ts';
 import { waitUntil } from '../../lab/wait-until.ts';

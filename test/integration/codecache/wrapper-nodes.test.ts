@@ -4,7 +4,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { wrapperProgram, renderWrapper } from '../../../codecache/bootstrap/render-wrapper.ts';
-import { compareVersions } from '../../../signing/release/compare-versions.ts';
+import { compareVersions } from '../../../signing/release/channels/compare-versions.ts';
 import { makeReleaseRepository } from '../../lab/release-repository.ts';
 import type { ReleaseRepositoryLab } from '../../lab/release-repository.ts';
 import { makeTemporaryDirectory } from '../../lab/temporary.ts';

@@ -12,7 +12,7 @@ import { serverMigrations } from '../../../server/migrations/all.ts';
 import { readReleaseState } from '../../../server/queries/read-release-state.ts';
 import { writeReleaseState } from '../../../server/queries/write-release-state.ts';
 import type { ServerTables } from '../../../server/schema.ts';
-import { rotateKey } from '../../../signing/release/rotate-key.ts';
+import { rotateKey } from '../../../signing/release/repository/rotate-key.ts';
 import { makeReleaseRepository } from '../../lab/release-repository.ts';
 import { amendPointer } from '../../lab/revoke.ts';
 import { temporaryDirectory } from '../../lab/temporary.ts';

@@ -4,15 +4,15 @@ import { chmod, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { before, after, test } from 'node:test';
-import { addRelease } from '../../../signing/release/add-release.ts';
-import { describeRelease } from '../../../signing/release/describe-release.ts';
-import { addFromGit } from '../../../signing/release/git/add-from-git.ts';
+import { addRelease } from '../../../signing/release/builds/add-release.ts';
+import { describeRelease } from '../../../signing/release/history/describe-release.ts';
+import { addFromGit } from '../../../signing/release/builds/add-from-git.ts';
 import { targetPlace } from '../../../signing/release/layout.ts';
-import { everReleased, releaseHistory } from '../../../signing/release/release-history.ts';
-import { releaseDiff } from '../../../signing/release/release-diff.ts';
-import { openRepository } from '../../../signing/release/repository.ts';
-import { revoke } from '../../../signing/release/revoke.ts';
-import { releaseLog } from '../../../signing/release/verify-repository.ts';
+import { everReleased, releaseHistory } from '../../../signing/release/history/release-history.ts';
+import { releaseDiff } from '../../../signing/release/history/release-diff.ts';
+import { openRepository } from '../../../signing/release/repository/repository.ts';
+import { revoke } from '../../../signing/release/channels/revoke.ts';
+import { releaseLog } from '../../../signing/release/repository/verify-repository.ts';
 import {
   makePilotTarball,
   makeReleaseRepository,

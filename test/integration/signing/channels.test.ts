@@ -6,15 +6,15 @@ import { chooseRelease, takesPart } from '../../../codecache/client/choose-relea
 import { systemClock } from '../../../lib/clock.ts';
 import type { ChannelPointer } from '../../../lib/protocol/release.ts';
 import { openKeyDirectory } from '../../../signing/keys/key-directory.ts';
-import { addRuntime } from '../../../signing/release/add-release.ts';
-import { halt, resume } from '../../../signing/release/halt.ts';
-import { describeChannel } from '../../../signing/release/describe-channel.ts';
-import { listChannels } from '../../../signing/release/list-channels.ts';
-import { promote } from '../../../signing/release/promote.ts';
-import { readPublicDirectory } from '../../../signing/release/read-public.ts';
-import { revoke } from '../../../signing/release/revoke.ts';
-import { verifyMetadata } from '../../../signing/release/verify-metadata.ts';
-import { releaseLog, verifyRepository } from '../../../signing/release/verify-repository.ts';
+import { addRuntime } from '../../../signing/release/builds/add-release.ts';
+import { halt, resume } from '../../../signing/release/channels/halt.ts';
+import { describeChannel } from '../../../signing/release/channels/describe-channel.ts';
+import { listChannels } from '../../../signing/release/channels/list-channels.ts';
+import { promote } from '../../../signing/release/channels/promote.ts';
+import { readPublicDirectory } from '../../../signing/release/metadata/read-public.ts';
+import { revoke } from '../../../signing/release/channels/revoke.ts';
+import { verifyMetadata } from '../../../signing/release/metadata/verify-metadata.ts';
+import { releaseLog, verifyRepository } from '../../../signing/release/repository/verify-repository.ts';
 import { makeTemporaryDirectory } from '../../lab/temporary.ts';
 import {
   fakeNode,

@@ -6,11 +6,11 @@ import { systemClock } from '../../../lib/clock.ts';
 import { ReleaseConfig } from '../../../signing/config/schema.ts';
 import { openKeyDirectory } from '../../../signing/keys/key-directory.ts';
 import type { KnownKey } from '../../../signing/keys/signer.ts';
-import { resignRole } from '../../../signing/release/amend-role.ts';
-import { initRepository } from '../../../signing/release/init-repository.ts';
-import type { ReleaseContext } from '../../../signing/release/repository.ts';
+import { resignRole } from '../../../signing/release/repository/amend-role.ts';
+import { initRepository } from '../../../signing/release/repository/init-repository.ts';
+import type { ReleaseContext } from '../../../signing/release/repository/repository.ts';
 import { fileStorage } from '../../../signing/release/storage/file-storage.ts';
-import { verifyRepository } from '../../../signing/release/verify-repository.ts';
+import { verifyRepository } from '../../../signing/release/repository/verify-repository.ts';
 import { temporaryDirectory, type Ending } from '../../lab/temporary.ts';
 
 /** A place for a repository and its keys, neither of them there yet. */

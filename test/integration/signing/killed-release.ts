@@ -2,7 +2,7 @@
 import { systemClock } from '../../../lib/clock.ts';
 import { openKeyDirectory } from '../../../signing/keys/key-directory.ts';
 import { passphraseSource } from '../../../signing/keys/passphrase.ts';
-import { publish } from '../../../signing/release/publish.ts';
+import { publish } from '../../../signing/release/repository/publish.ts';
 import { openStorage } from '../../../signing/release/storage/open-storage.ts';
 
 const [place, directory, passphraseFile, stop] = process.argv.slice(2) as [string, string, string, string];

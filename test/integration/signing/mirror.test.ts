@@ -11,7 +11,7 @@ import { places } from '../../../signing/release/layout.ts';
 import { exportTree } from '../../../signing/release/mirror/export.ts';
 import { publicSource, storageSource } from '../../../signing/release/mirror/public-source.ts';
 import { syncMirror } from '../../../signing/release/mirror/sync-mirror.ts';
-import { refresh } from '../../../signing/release/publish.ts';
+import { refresh } from '../../../signing/release/repository/publish.ts';
 import { fileStorage } from '../../../signing/release/storage/file-storage.ts';
 import type { Storage } from '../../../signing/release/storage/storage.ts';
 import { releaseCommand } from '../../lab/release-command.ts';

@@ -6,21 +6,21 @@ import { after, before, test } from 'node:test';
 import { systemClock } from '../../../lib/clock.ts';
 import { ReleaseConfig } from '../../../signing/config/schema.ts';
 import { openKeyDirectory } from '../../../signing/keys/key-directory.ts';
-import { addRuntime } from '../../../signing/release/add-release.ts';
-import { amendRole, resignRole } from '../../../signing/release/amend-role.ts';
-import { initRepository } from '../../../signing/release/init-repository.ts';
-import { readPointer } from '../../../signing/release/channel-pointer.ts';
+import { addRuntime } from '../../../signing/release/builds/add-release.ts';
+import { amendRole, resignRole } from '../../../signing/release/repository/amend-role.ts';
+import { initRepository } from '../../../signing/release/repository/init-repository.ts';
+import { readPointer } from '../../../signing/release/channels/channel-pointer.ts';
 import { places } from '../../../signing/release/layout.ts';
-import { promote } from '../../../signing/release/promote.ts';
-import { publish } from '../../../signing/release/publish.ts';
-import { setQueueChannel } from '../../../signing/release/queue-channel.ts';
-import { readPublicDirectory } from '../../../signing/release/read-public.ts';
-import { withRepository } from '../../../signing/release/repository.ts';
+import { promote } from '../../../signing/release/channels/promote.ts';
+import { publish } from '../../../signing/release/repository/publish.ts';
+import { setQueueChannel } from '../../../signing/release/channels/queue-channel.ts';
+import { readPublicDirectory } from '../../../signing/release/metadata/read-public.ts';
+import { withRepository } from '../../../signing/release/repository/repository.ts';
 import { fileStorage } from '../../../signing/release/storage/file-storage.ts';
-import { writeTarget } from '../../../signing/release/target-files.ts';
+import { writeTarget } from '../../../signing/release/repository/target-files.ts';
 import { stableJson } from '../../../signing/stable-json.ts';
-import { releaseLog } from '../../../signing/release/verify-repository.ts';
-import { verifyMetadata } from '../../../signing/release/verify-metadata.ts';
+import { releaseLog } from '../../../signing/release/repository/verify-repository.ts';
+import { verifyMetadata } from '../../../signing/release/metadata/verify-metadata.ts';
 import {
   fakeNode,
   makeReleaseRepository,

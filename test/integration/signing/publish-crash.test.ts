@@ -5,17 +5,17 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { systemClock } from '../../../lib/clock.ts';
 import { ReleaseConfig } from '../../../signing/config/schema.ts';
-import { addRelease } from '../../../signing/release/add-release.ts';
-import { initRepository } from '../../../signing/release/init-repository.ts';
+import { addRelease } from '../../../signing/release/builds/add-release.ts';
+import { initRepository } from '../../../signing/release/repository/init-repository.ts';
 import { places } from '../../../signing/release/layout.ts';
-import { promote } from '../../../signing/release/promote.ts';
-import { publish, refresh } from '../../../signing/release/publish.ts';
-import { readPublicDirectory } from '../../../signing/release/read-public.ts';
-import type { ReleaseContext } from '../../../signing/release/repository.ts';
-import { withRepositoryLock } from '../../../signing/release/repository-lock.ts';
+import { promote } from '../../../signing/release/channels/promote.ts';
+import { publish, refresh } from '../../../signing/release/repository/publish.ts';
+import { readPublicDirectory } from '../../../signing/release/metadata/read-public.ts';
+import type { ReleaseContext } from '../../../signing/release/repository/repository.ts';
+import { withRepositoryLock } from '../../../signing/release/repository/repository-lock.ts';
 import { fileStorage } from '../../../signing/release/storage/file-storage.ts';
-import { verifyMetadata } from '../../../signing/release/verify-metadata.ts';
-import { releaseLog, verifyRepository } from '../../../signing/release/verify-repository.ts';
+import { verifyMetadata } from '../../../signing/release/metadata/verify-metadata.ts';
+import { releaseLog, verifyRepository } from '../../../signing/release/repository/verify-repository.ts';
 import {
   makePilotTarball,
   makeReleaseRepository,

@@ -7,7 +7,7 @@ import { DownloadHTTPError } from 'tuf-js/dist/error.js';
 import { fetchRelease } from '../../../codecache/client/fetch-release.ts';
 import { PilotageError } from '../../../lib/errors.ts';
 import { ChannelPointer, type Floors } from '../../../lib/protocol/release.ts';
-import { describeRelease } from '../../../signing/release/describe-release.ts';
+import { describeRelease } from '../../../signing/release/history/describe-release.ts';
 import { serveTree, sha256Of, type Tree } from '../codecache/forgery.ts';
 import { runWrapper } from '../codecache/wrapper-box.ts';
 
