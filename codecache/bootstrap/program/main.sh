@@ -46,7 +46,7 @@ refresh() {
 }
 enough_lately() { # another queue's pilot asked, and what it got reaches the floors
 	checked_lately && [ "$root_version" -ge "$floor_root" ] &&
-		parse "$metadata/timestamp.json" timestamp && [ "$role_version" -ge "$floor_timestamp" ]
+		parse "$metadata/timestamp.json" timestamp && floor_of timestamp && [ "$role_version" -ge "$least" ]
 }
 
 try_all() { # every cache, each once more past itself; $worst is the refusal that says most

@@ -84,12 +84,8 @@ same_timestamp() { # the one that was just fetched is the trusted one
 	[ -n "$text" ] && [ "$text" = "$trusted" ]
 }
 role_stands() { # role version expires [final]
-	case $1 in
-		root) least=$floor_root && [ "$2" = "$root_version" ] || return 1 ;;
-		timestamp) least=$floor_timestamp ;;
-		snapshot) least=$floor_snapshot ;;
-		*) least=0 ;;
-	esac
+	[ "$1" != root ] || [ "$2" = "$root_version" ] || return 1
+	floor_of "$1"
 	roles=$roles,\"$1\":$2
 	if [ -n "$4" ]; then
 		must_be_fresh "$1" "$3" "metadata/$1.json"

@@ -36,6 +36,16 @@ must_be_fresh() { # role expires file
 must_reach() { # role version least file
 	[ "$2" -ge "$3" ] || refuse E_TUF_STALE "$4" "$1 version $2 is below $3"
 }
+floor_of() { # role: its least version that the server knows, in $least
+	case $1 in
+		root) least=$floor_root ;;
+		timestamp) least=$floor_timestamp ;;
+		snapshot) least=$floor_snapshot ;;
+		*) least=0 ;;
+	esac
+	# 5.3.11: under a newer root than the server knew, online keys may be others, and versions begin anew.
+	[ "$1" = root ] || [ "$root_version" -le "$floor_root" ] || least=0
+}
 clock_is_behind() { # epoch seconds at which the metadata was signed
 	[ $((epoch + 300)) -lt "$1" ] || [ $((epoch + 300)) -lt $((floor_signedTimeMs / 1000)) ]
 }
@@ -102,7 +112,8 @@ verify_timestamp() { # 5.4, of $work/timestamp
 	must_be timestamp $file0
 	must_hold timestamp $file0 root "$keys_timestamp" "$threshold_timestamp"
 	must_reach timestamp "$role_version" "$trusted" $file0
-	must_reach timestamp "$role_version" "$floor_timestamp" $file0
+	floor_of timestamp
+	must_reach timestamp "$role_version" "$least" $file0
 	must_be_in_time "$signed_at"
 	listed snapshot || malformed $file0 'no snapshot'
 	[ "$listed_version" -ge "$trusted_snapshot" ] || refuse E_TUF_ROLLBACK $file0 "snapshot $listed_version after $trusted_snapshot"
@@ -148,7 +159,8 @@ verify_snapshot() { # 5.5: no role goes back
 		listed=$timestamp_lists
 	fi
 	load snapshot snapshot root "$keys_snapshot" "$threshold_snapshot"
-	must_reach snapshot "$role_version" "$floor_snapshot" "$role_file"
+	floor_of snapshot
+	must_reach snapshot "$role_version" "$least" "$role_file"
 	for before in $trusted; do
 		name=${before%%:*} before=${before#*:}
 		listed "$name" && [ "$listed_version" -ge "${before%%:*}" ] ||

@@ -9,6 +9,10 @@ const CLOCK_TOLERANCE_MS = 300_000;
  * Holds what a node has verified against what is known from elsewhere (the server, an earlier run): neither older than
  * these versions, nor signed in the future of this clock (design "Cold nodes know floors").
  *
+ * Floors of timestamp and snapshot hold under the root that they were learned under, `floors.root`. A newer root may have
+ * given these roles to other keys, because a thief had driven their versions up (TUF 1.0.31 section 5.3.11): under it
+ * they begin anew. Only root keys make a newer root, so that no cache can lower a floor.
+ *
  * @returns the newest signed time, epoch milliseconds. @throws E_TUF_STALE, E_CLOCK.
  */
 export function checkFloors(trusted: TrustedMetadata, floors: Floors | null): number {
@@ -26,7 +30,7 @@ export function checkFloors(trusted: TrustedMetadata, floors: Floors | null): nu
     });
   }
   for (const [role, { signed }] of Object.entries({ root, timestamp, snapshot })) {
-    const least = floors?.[role as 'root' | 'timestamp' | 'snapshot'] ?? 0;
+    const least = leastOf(role as 'root' | 'timestamp' | 'snapshot', root.signed.version, floors);
     if (signed.version >= least) continue;
     throw signingError({
       code: 'E_TUF_STALE',
@@ -38,4 +42,13 @@ export function checkFloors(trusted: TrustedMetadata, floors: Floors | null): nu
     });
   }
   return newestMs;
+}
+
+function leastOf(
+  role: 'root' | 'timestamp' | 'snapshot',
+  rootVersion: number,
+  floors: Floors | null,
+): number {
+  if (floors === null || (role !== 'root' && rootVersion > floors.root)) return 0;
+  return floors[role];
 }

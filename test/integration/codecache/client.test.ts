@@ -240,6 +240,35 @@ test('a snapshot fast-forwarded by a stolen key is forgotten when the root names
   assert.equal((await fetchRelease(options)).release.metadata.snapshot, metadata.snapshot);
 });
 
+test('floors that a stolen key drove up hold under the root of that key, and under no newer one', async t => {
+  const { stolen, healed } = await recovered(tree, lab);
+  let current = stolen;
+  const origin = await serveTree(t, () => current);
+  const { metadata } = (await fetchRelease(await node(t, [origin.url]))).release;
+  const channelSerials = { stable: 1 };
+  const floors = {
+    root: metadata.root!,
+    timestamp: 1_000_000,
+    snapshot: metadata.snapshot!,
+    channelSerials,
+    signedTimeMs: 0,
+  };
+  const fresh = await node(t, [origin.url]);
+  const fetch = (changes = {}) =>
+    fetchRelease({ ...fresh, patienceSeconds: 0, floors: { ...floors, ...changes } });
+  current = tree;
+  await assert.rejects(fetch(), { code: 'E_TUF_STALE' }, 'a cache cannot lower them');
+  current = new Map(tree).set('metadata/2.root.json', tree.get('metadata/1.root.json')!);
+  await assert.rejects(fetch(), { code: 'E_TUF_ROLLBACK' }, 'nor by a root that is none');
+  current = healed;
+  assert.equal((await fetch()).release.metadata.root, 2);
+  assert.equal((await fetch()).cache, 'local');
+  await assert.rejects(fetch({ root: 2 }), { code: 'E_TUF_STALE' });
+  await assert.rejects(fetch({ root: 2, timestamp: 0 }), { code: 'E_TUF_STALE' });
+  await assert.rejects(fetch({ root: 3 }), { code: 'E_TUF_STALE' });
+  await assert.rejects(fetch({ channelSerials: { stable: 2 } }), { code: 'E_CHANNEL_FLOOR' });
+});
+
 test('a lock that cannot be signed is not left behind', async t => {
   // Not writable like a full disk, for anybody: the path of the file in the lock is longer than a path may be.
   let storeDirectory = await temporaryDirectory(t);

@@ -285,7 +285,7 @@ export async function cases(lab: ReleaseRepositoryLab, tree: Tree, flipsPerFile:
       codes: ['E_TUF_STALE'],
       names: /timestamp/,
       tree,
-      floors: { ...noFloors, timestamp: timestamp.version + 1 },
+      floors: { ...noFloors, root: 2, timestamp: timestamp.version + 1 },
     },
     {
       name: 'a root below the floor',
@@ -299,7 +299,7 @@ export async function cases(lab: ReleaseRepositoryLab, tree: Tree, flipsPerFile:
       codes: ['E_TUF_STALE'],
       names: /snapshot/,
       tree,
-      floors: { ...noFloors, snapshot: 99 },
+      floors: { ...noFloors, root: 2, snapshot: 99 },
     },
     {
       name: 'a channel below its floor',

@@ -18,7 +18,7 @@ import { basics, onlyTools, shim } from './bare-nodes.ts';
 import { newest, readTree, recovered, serveTree } from './forgery.ts';
 import type { Signed, Tree } from './forgery.ts';
 import { temporaryDirectory } from './web.ts';
-import { runWrapper } from './wrapper-box.ts';
+import { runWrapper, startWrapper } from './wrapper-box.ts';
 
 let lab: ReleaseRepositoryLab;
 let tree: Tree;
@@ -146,6 +146,29 @@ test('a snapshot fast-forwarded by a stolen key is forgotten when the root names
   current = healed;
   const run = await runWrapper(options);
   assert.equal(run.exit, 0, run.stderr);
+});
+
+test('floors that a stolen key drove up hold under the root of that key, and under no newer one', async t => {
+  const { healed } = await recovered(tree, lab);
+  let current = tree;
+  const origin = await serveTree(t, () => current);
+  const options = await box(t, [origin.url]);
+  const floors = { root: 1, timestamp: 1e6, snapshot: 1e6, channelSerials: { stable: 1 }, signedTimeMs: 0 };
+  const ends = async (changes = {}) => {
+    const run = await runWrapper({ ...options, floors: { ...floors, ...changes } });
+    return run.result.code;
+  };
+  assert.equal(await ends(), 'E_TUF_STALE', 'a cache cannot lower them');
+  current = new Map(tree).set('metadata/2.root.json', tree.get('metadata/1.root.json')!);
+  assert.equal(await ends(), 'E_TUF_ROLLBACK', 'nor by a root that is none');
+  current = healed;
+  assert.equal(await ends(), 'ok');
+  const again = await (await startWrapper({ ...options, floors })).ended;
+  assert.deepEqual([again.result.code, again.result.cache], ['ok', 'local'], again.stderr);
+  assert.equal(await ends({ root: 2 }), 'E_TUF_STALE');
+  assert.equal(await ends({ root: 2, timestamp: 0 }), 'E_TUF_STALE');
+  assert.equal(await ends({ root: 3 }), 'E_TUF_STALE');
+  assert.equal(await ends({ channelSerials: { stable: 2 } }), 'E_CHANNEL_FLOOR');
 });
 
 test('a trusted root that was damaged on disk is replaced by the pinned one', async t => {
