@@ -56,7 +56,7 @@ export function rolloutBucket(seed: string, site: string, node: string): number 
  * Which build the pointer wants here and now: `current`, or `previous` for a node that takes no part in the rollout and
  * before `not_before`.
  *
- * @throws E_CHANNEL_HALTED (there is no previous one), E_CHANNEL_YANKED, E_CHANNEL_FLOOR (min_version),
+ * @throws E_CHANNEL_HALTED (there is no previous one), E_CHANNEL_YANKED (by `yanked` or `min_version`),
  *   E_ARCH_UNSUPPORTED.
  */
 export function chooseRelease(pointer: ChannelPointer, place: Place, where: string): Choice {
@@ -86,11 +86,13 @@ export function chooseRelease(pointer: ChannelPointer, place: Place, where: stri
   }
   if (pointer.min_version !== null && compareVersions(build.version, pointer.min_version) < 0) {
     throw signingError({
-      code: 'E_CHANNEL_FLOOR',
+      code: 'E_CHANNEL_YANKED',
       message: `The release ${build.version} is below the least version of its channel.`,
       where,
       expected: `${pointer.min_version} or later`,
       found: build.version,
+      rule: 'min_version of the channel',
+      fix: 'Wait for the release managers to point the channel elsewhere.',
     });
   }
   const runtime = build.runtimes[arch];

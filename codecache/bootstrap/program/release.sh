@@ -40,7 +40,7 @@ choose_build() { # current, or previous where current is not meant for this node
 		refuse E_CHANNEL_HALTED "$small_file" "its release is not for this node now (share $share of $percent %) and it names none before"
 	parse "$small" pointer -v which=$which -v arch="$arch" || malformed "$small_file"
 	[ -z "$withdrawn" ] || refuse E_CHANNEL_YANKED "$small_file" "release $version was withdrawn"
-	[ -z "$below" ] || refuse E_CHANNEL_FLOOR "$small_file" "release $version is below $below"
+	[ -z "$below" ] || refuse E_CHANNEL_YANKED "$small_file" "release $version is below $below"
 	[ -n "$runtime" ] || refuse E_ARCH_UNSUPPORTED "$small_file" "release $version has no runtime for $arch"
 }
 share_of() { # seed site node: 0 to 99 in $share, as rolloutBucket of the client

@@ -356,7 +356,7 @@ export async function cases(lab: ReleaseRepositoryLab, tree: Tree, flipsPerFile:
     },
     {
       name: "a release below the channel's least version",
-      codes: ['E_CHANNEL_FLOOR'],
+      codes: ['E_CHANNEL_YANKED'],
       names: /1\.0\.0/,
       tree: await forgePointer(tree, lab, pointer => (pointer.min_version = '1.0.10')),
     },

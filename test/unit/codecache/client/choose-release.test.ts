@@ -102,8 +102,8 @@ test('who takes no part, or is too early, stays on the previous release', () => 
     ['E_CHANNEL_HALTED', { not_before: 1001, previous: null }],
     ['E_CHANNEL_YANKED', { rollout: halted, yanked: ['1.0.0'] }],
     ['E_CHANNEL_YANKED', { yanked: ['2.0.0'] }],
-    ['E_CHANNEL_FLOOR', { rollout: halted, min_version: '1.0.1' }],
-    ['E_CHANNEL_FLOOR', { min_version: '2.0.1' }],
+    ['E_CHANNEL_YANKED', { rollout: halted, min_version: '1.0.1' }],
+    ['E_CHANNEL_YANKED', { min_version: '2.0.1' }],
   ];
   for (const [code, changes] of refusals) {
     assert.throws(() => chosen(changes), { code, where: 'stable.json' }, JSON.stringify(changes));
