@@ -13,7 +13,7 @@ import { signingError } from '../../errors.ts';
 import type { StorageTables } from './database-tables.ts';
 import { storageFailure } from './storage-failure.ts';
 import { checkPath, type Storage, type StorageLock, type StoredFile } from './storage.ts';
-import { findFile, readChunks, storedFile, writeChunks } from './stored-chunks.ts';
+import { findFile, readWhole, readChunks, storedFile, writeChunks } from './stored-chunks.ts';
 
 type Trx = Transaction<StorageTables>;
 
@@ -42,16 +42,9 @@ export class DatabaseStorage implements Storage {
 
   async read(path: string, maxBytes: number): Promise<Buffer | null> {
     const where = this.where(path);
-    for (let attempt = 1; ; attempt += 1) {
-      const file = await this.open(path);
-      if (!file) return null;
-      if (file.size > maxBytes) throw tooLarge(where, maxBytes, file.size);
-      try {
-        return Buffer.concat(await file.stream().toArray());
-      } catch (error) {
-        if (attempt === 3 || (await this.open(path))?.tag === file.tag) throw error;
-      }
-    }
+    const found = await storageFailure(where, () => readWhole(this.#database.db, path, maxBytes));
+    if (found instanceof Buffer || found === null) return found;
+    throw tooLarge(where, maxBytes, found.size);
   }
 
   async open(path: string): Promise<StoredFile | null> {

@@ -28,6 +28,31 @@ export async function findFile(db: Kysely<StorageTables>, path: string): Promise
   return { ...file, whole: file.size > CHUNK_BYTES ? null : Buffer.from(bytes ?? []) };
 }
 
+/**
+ * A whole file by one statement, which sees one version of it whatever is replaced meanwhile.
+ *
+ * @returns its size alone when that is more than `maxBytes`; null when there is no such file.
+ */
+export async function readWhole(
+  db: Kysely<StorageTables>,
+  path: string,
+  maxBytes: number,
+): Promise<Buffer | { size: number } | null> {
+  const rows = await db
+    .selectFrom('release_file as file')
+    .leftJoin('release_chunk as chunk', join =>
+      join.onRef('chunk.content', '=', 'file.content').on('file.size', '<=', maxBytes),
+    )
+    .select(['file.size', 'chunk.bytes'])
+    .where('file.path', '=', path)
+    .orderBy('chunk.number')
+    .execute();
+  const [first] = rows;
+  if (!first) return null;
+  if (first.size > maxBytes) return { size: first.size };
+  return Buffer.concat(rows.map(({ bytes }) => Buffer.from(bytes ?? [])));
+}
+
 /** Bytes of a large file from `start` to `end`, both included, a chunk at a time. @throws what `gone` makes. */
 export async function* readChunks(
   db: Kysely<StorageTables>,
