@@ -43,7 +43,7 @@ export class DatabaseStorage implements Storage {
   async read(path: string, maxBytes: number): Promise<Buffer | null> {
     const where = this.where(path);
     const found = await storageFailure(where, () => readWhole(this.#database.db, path, maxBytes));
-    if (found instanceof Buffer || found === null) return found;
+    if (found === null || Buffer.isBuffer(found)) return found;
     throw tooLarge(where, maxBytes, found.size);
   }
 
