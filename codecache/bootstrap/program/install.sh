@@ -6,28 +6,43 @@ started() { # pid: when that process started, so that a reused pid is not taken 
 	set -- ${text##*) }
 	echo "${20:-unknown}"
 }
-held() { [ -f "$work/held" ]; }
-unlock() { ! held || rm -rf "$store/lock" "$work/held"; }
+owner_of() { # lock: in $owner, "pid starttime"; empty when it is not signed (yet)
+	owner=
+	read -r owner 2>/dev/null <"$1/pid" || :
+}
+held() { owner_of "$store/lock" && [ "$owner" = "$mine" ]; }
+unlock() { ! held || rm -rf "$store/lock"; }
+take_lock() { # fails, too, where somebody took it for the dead one that was there before
+	mkdir "$store/lock" 2>/dev/null && mv "$work/pid" "$store/lock/pid" 2>/dev/null
+}
+# Removes the lock of a process that is gone, or that nobody signed since it was $found last; none that is made meanwhile.
+break_lock() {
+	before=$found
+	owner_of "$store/lock"
+	dead=$owner found="$(ls -di "$store/lock" 2>/dev/null) $owner"
+	if [ -n "$owner" ]; then
+		[ "$(started "${owner%% *}")" != "${owner#* }" ] || return 0
+	else
+		[ "$found" = "$before" ] || return 0
+	fi
+	mv "$store/lock" "$work/lock.$polls" 2>/dev/null || return 0
+	owner_of "$work/lock.$polls"
+	[ "$owner" = "$dead" ] || mv "$work/lock.$polls" "$store/lock" 2>/dev/null
+}
 # One process of a node fetches for all: waits for the lock, or until the condition holds. Longer than that nobody waits,
 # since every write is atomic. Who has the lock removes what killed ones left and what nobody started for 30 days.
 lock_unless() { # condition seconds
-	waited=0 polls=0
-	until held || mkdir "$store/lock" 2>/dev/null; do
+	waited=0 polls=0 found=
+	! held || return 0
+	echo "$mine" >"$work/pid" || unwritable "$work"
+	until take_lock; do
 		polls=$((polls + 1))
 		if [ $polls -lt 4 ]; then pause=0.1; else pause=0.5 waited=$((waited + 1)); fi
 		sleep $pause 2>/dev/null || { sleep 1 && waited=$((waited + 1)); }
 		! "$1" || return 0
 		[ $waited -lt $(($2 * 2)) ] || return 0
-		[ $((polls % 8)) = 2 ] || continue
-		owner= since=
-		read -r owner since 2>/dev/null <"$store/lock/pid" || :
-		# An owner that died before it signed the lock is given five seconds.
-		[ -n "$owner" ] || [ $waited -gt 10 ] || continue
-		[ -n "$owner" ] && [ "$(started "$owner")" = "$since" ] || mv "$store/lock" "$work/stale.$polls" 2>/dev/null
+		[ $((polls % 8)) != 2 ] || break_lock
 	done
-	held && return 0
-	: >"$work/held"
-	echo "$$ $(started $$)" >"$store/lock/pid"
 	set +f
 	find "$store"/tmp.* -prune -mtime +0 -exec rm -rf {} + 2>/dev/null
 	find "$store"/unpacked/* "$store"/objects/* -prune -mtime +29 -exec rm -rf {} + 2>/dev/null

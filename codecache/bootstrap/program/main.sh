@@ -100,7 +100,7 @@ store=$PILOTAGE_STORE
 store=$(CDPATH= cd "$store" && pwd)
 export PILOTAGE_STORE="$store"
 metadata=$store/metadata/$PIN
-work=$store/tmp.$$.$begun
+work=$store/tmp.$$.$begun mine="$$ $(started $$)"
 mkdir -p "$work" "$store/objects" "$store/unpacked" "$metadata" || finish E_STORE_WRITE 2 '' "$store cannot be written"
 [ -r bootstrap.json ] || finish E_BOOTSTRAP 2 '' 'no bootstrap.json here'
 random=$(od -An -N2 -tu2 /dev/urandom 2>/dev/null) || random=$$

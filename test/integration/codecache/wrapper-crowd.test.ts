@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdir, readFile, readdir, stat, utimes, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { chmod, mkdir, readFile, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { TestContext } from 'node:test';
@@ -145,6 +146,54 @@ test('a wrapper that was killed while it downloaded holds nobody up', async t =>
   assert.equal(run.exit, 0, run.stderr);
   assert.equal(front.count(/node-/), 2);
   assert.equal(front.count(/timestamp/), 1, 'what the first had verified was not asked for again');
+});
+
+/** This process, as it signs a lock. */
+async function alive(): Promise<string> {
+  const stat = await readFile('/proc/self/stat', 'utf8');
+  return `${process.pid} ${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}\n`;
+}
+
+test('a lock that was made just when the dead one before it was removed is left to who made it', async t => {
+  const { options, directory } = await counted(t);
+  const lock = join(directory, 'store/lock');
+  const [tools, moved] = [join(directory, 'tools'), join(directory, 'moved')];
+  await mkdir(lock, { recursive: true });
+  await chmod(join(directory, 'store'), 0o700);
+  await writeFile(join(lock, 'pid'), '999999999 1\n');
+  await mkdir(tools);
+  // Somebody else took the dead lock over, and signed his, since this wrapper looked.
+  const mv = `#!/bin/sh
+if [ "$1" = '${lock}' ] && [ ! -f '${moved}' ]; then
+	echo '${(await alive()).trim()}' >'${lock}/pid'
+	/bin/mv "$@"
+	exec touch '${moved}'
+fi
+exec /bin/mv "$@"
+`;
+  await writeFile(join(tools, 'mv'), mv, { mode: 0o755 });
+  const box = await startWrapper({
+    ...options('late'),
+    environment: { PATH: `${tools}:${process.env.PATH}` },
+  });
+  const owner = () => readFile(join(lock, 'pid'), 'utf8').catch(() => '');
+  await waitUntil(async () => (await owner()) !== '999999999 1\n' && existsSync(moved), 'it was moved', 30);
+  await waitUntil(async () => (await owner()) === (await alive()), 'the lock is back', 10);
+  await rm(lock, { recursive: true });
+  const run = await box.ended;
+  assert.equal(run.exit, 0, run.stderr);
+});
+
+test('a wrapper whose lock was taken over leaves that of its successor', async t => {
+  const { front, options, directory } = await counted(t);
+  front.rules = [{ path: /node-/, times: 1, fault: { kind: 'stall', afterBytes: 10 } }];
+  const environment = { PILOTAGE_STALL_SECONDS: '2' };
+  const box = await startWrapper({ ...options('slow'), environment });
+  await waitUntil(() => front.count(/node-/) === 1, 'the download began', 30);
+  await writeFile(join(directory, 'store/lock/pid'), await alive());
+  box.child.kill('SIGTERM');
+  assert.equal((await box.ended).result.code, 'E_ABORTED');
+  assert.equal(await readFile(join(directory, 'store/lock/pid'), 'utf8'), await alive());
 });
 
 test('what nobody started for 30 days makes room, what is started stays', async t => {
