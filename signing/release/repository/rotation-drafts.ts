@@ -4,6 +4,7 @@ import { DelegatedRole as ModelDelegatedRole, Role as ModelRole } from '@tufjs/m
 import { authorityOf, isSignedFor, type Authority } from './authority.ts';
 import { delegatedRoles, type DelegatedRole, type PeoplesRole, type Role } from '../layout.ts';
 import { newestFile } from '../sign/pending.ts';
+import { nextVersion } from './next-version.ts';
 import type { Repository } from './repository.ts';
 import { expiryDate, SPEC_VERSION } from '../metadata/role-metadata.ts';
 import { trustWith, type Draft } from './stage-role.ts';
@@ -31,7 +32,7 @@ export function draftsFor(repository: Repository, changed: ReadonlyMap<Role, Aut
     if (isSignedFor(targets.metadata, role, metadata)) continue;
     const { version, targets: files } = metadata.signed as Targets;
     const signed = new Targets({
-      version: version + 1,
+      version: nextVersion(repository.state, role, version),
       specVersion: SPEC_VERSION,
       expires: expires(role),
       targets: files,
@@ -81,7 +82,7 @@ function nextTargets(
     }),
   );
   return new Targets({
-    version: version + 1,
+    version: nextVersion(repository.state, 'targets', version),
     specVersion: SPEC_VERSION,
     expires,
     targets,

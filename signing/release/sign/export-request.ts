@@ -44,6 +44,7 @@ export async function exportRequest(
     items: pending.map(({ role, bytes }) => ({ role, metadata: envelope(bytes) })),
     files,
     names: namesIn(repository, pending),
+    ...(repository.state.past && { past: repository.state.past }),
   };
 }
 

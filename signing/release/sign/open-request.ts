@@ -8,6 +8,7 @@ import {
   type Trust,
 } from '../repository/authority.ts';
 import type { PeoplesRole } from '../layout.ts';
+import { nextVersion } from '../repository/next-version.ts';
 import { sha256Of } from '../metadata/role-metadata.ts';
 import { trustWith } from '../repository/stage-role.ts';
 import { verifyDelegate } from '../metadata/verify-delegate.ts';
@@ -99,7 +100,7 @@ export function openRequest(
   const items = drafts.map(({ role, metadata }): OpenedItem => {
     const before = role === 'root' ? root : current(role);
     if (role !== 'root' && role !== 'targets') verify(targets, role, before as Metadata<Targets>);
-    if (metadata.signed.version !== before.signed.version + 1) {
+    if (metadata.signed.version !== nextVersion(request, role, before.signed.version)) {
       throw invalidRequest(
         `${role} ${metadata.signed.version} does not follow ${before.signed.version}`,
         where,

@@ -10,6 +10,12 @@ import { resignRole } from '../../../signing/release/repository/amend-role.ts';
 import { publicSource } from '../../../signing/release/mirror/public-source.ts';
 import { raisePast, recoverRepository } from '../../../signing/release/mirror/recover.ts';
 import { syncMirror } from '../../../signing/release/mirror/sync-mirror.ts';
+import { withRepository } from '../../../signing/release/repository/repository.ts';
+import { rotateKey } from '../../../signing/release/repository/rotate-key.ts';
+import { exportRequest } from '../../../signing/release/sign/export-request.ts';
+import { importRequest } from '../../../signing/release/sign/import-request.ts';
+import { signRequest } from '../../../signing/release/sign/sign-request.ts';
+import { promote } from '../../../signing/release/channels/promote.ts';
 import { fileStorage } from '../../../signing/release/storage/file-storage.ts';
 import { releaseLog, verifyRepository } from '../../../signing/release/repository/verify-repository.ts';
 import { keptNode } from '../../lab/kept-node.ts';
@@ -135,6 +141,45 @@ test('with no copy left, the next versions go past what nodes have seen', async 
   assert.equal((await lab.refresh()).timestamp, 102);
   const { roles } = await verifyRepository(lab.context);
   assert.deepEqual([roles.releases?.version, roles.stable?.version], [22, 21]);
+});
+
+test('people apart and new keys go past what clients have seen, too', async t => {
+  const lab = await makeReleaseRepository({ directory: await temporaryDirectory(t, 'recover') });
+  await raisePast({ ...lab.context, past: 'stable=20,targets=30,dev=40,stable.serial=9' });
+  const anna = { ...lab.context, propose: true, keyNames: ['manager-1'] };
+  await lab.addPilot('1.1.0');
+  await promote({ ...anna, version: '1.1.0', channel: 'stable' });
+  const request = await withRepository(anna, repository => exportRequest(repository));
+  let shown = '';
+  const { request: signed } = await signRequest({
+    request,
+    where: 'request',
+    keys: lab.keys,
+    keyNames: ['manager-2'],
+    nowMs: Date.now(),
+    pinnedRoot: lab.rootJson,
+    confirm: async text => {
+      shown = text;
+      return true;
+    },
+  });
+  assert.match(
+    shown,
+    /stable version 21, [^]*stable: the version jumps from 2 to 21: right only after a loss/,
+  );
+  assert.match(shown, /serial 1 -> 10/);
+  const [item] = await withRepository(anna, repository => importRequest(repository, signed, 'request'));
+  assert.equal(item!.state, 'staged');
+  await rotateKey({ ...lab.context, roles: ['dev'], remove: ['manager-1'], withoutNew: true });
+  const again = { roles: ['stable'] as const, remove: ['manager-1'], withoutNew: true };
+  const rotated = await rotateKey({ ...lab.context, ...again });
+  assert.deepEqual(rotated.signed, [
+    { role: 'targets', version: 32 },
+    { role: 'stable', version: 22 },
+  ]);
+  await lab.publish();
+  const { roles } = await verifyRepository(lab.context);
+  assert.deepEqual([roles.targets?.version, roles.stable?.version, roles.dev?.version], [32, 22, 41]);
 });
 
 test('what was lost or damaged in a repository comes back from a copy', async t => {
