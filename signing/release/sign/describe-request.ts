@@ -1,5 +1,5 @@
 import type * as z from 'zod';
-import type { PublicKeyParts } from '../../keys/key-scheme.ts';
+import { PublicKeyParts, publicKeyOf } from '../../keys/key-scheme.ts';
 import { keyIdOf } from '../../keys/signer.ts';
 import { channels, channelTarget, QUEUES_TARGET } from '../layout.ts';
 import { channelChanges, queueChanges } from './describe-small-targets.ts';
@@ -42,13 +42,19 @@ export function describeRequest(opened: OpenedRequest, nowMs: number): ItemDescr
 }
 
 /** Name and begin of the key id; the name is what the request says, the id is what counts. */
-export const nameOf = (opened: OpenedRequest, keyId: string): string => {
+const nameOf = (opened: OpenedRequest, keyId: string, digits = 16): string => {
   const name = opened.request.names[keyId]?.replace(/[^A-Za-z0-9._-]/g, '?');
-  return `${name ?? 'a key without a name'} (${keyId.slice(0, 16)})`;
+  return `${name ?? 'a key without a name'} (${keyId.slice(0, digits)})`;
 };
 
 function changesOf(opened: OpenedRequest, item: OpenedItem, nowMs: number): string[] {
   const changes: string[] = [];
+  const [present, version] = [item.before.signed.version, item.next.signed.version];
+  if (version !== present + 1) {
+    changes.push(
+      `${item.role}: the version jumps from ${present} to ${version}: right only after a loss (release recover --past)`,
+    );
+  }
   if (item.role === 'root') {
     const [before, next] = [form(RootForm, item, 'before', opened), form(RootForm, item, 'next', opened)];
     changes.push(...roleChanges(opened, before.roles, next.roles, next.keys));
@@ -69,9 +75,9 @@ function changesOf(opened: OpenedRequest, item: OpenedItem, nowMs: number): stri
       ...targetChanges(opened, before.targets, next.targets, nowMs),
     );
   }
-  // A text that was signed cannot draw lines of its own.
+  // A text that was signed cannot draw lines of its own, nor push its words to the begin of a terminal's next line.
   return changes.length > 0
-    ? changes.map(change => change.replace(/[^\x20-\x7e]/g, '?'))
+    ? changes.map(change => change.replace(/[^\x20-\x7e]/g, '?').replace(/ {2,}/g, ' '))
     : ['no change of content: signed again with a new expiry date'];
 }
 
@@ -93,12 +99,18 @@ function form<T extends RootForm | TargetsForm>(
   );
 }
 
-/** Keys are shown by their ids, so an id must be that of its key: else another key could hide behind a known id. */
+/**
+ * Keys are shown by their ids, so an id must be that of its key: else another key could hide behind a known id. And a key
+ * must have its one form: else it could stand there twice, and count once.
+ */
 function requireOwnIds(signed: RootForm | TargetsForm, { role }: OpenedItem, where: string): void {
   const keys = ('keys' in signed ? signed.keys : signed.delegations?.keys) ?? {};
   for (const [keyId, key] of Object.entries(keys)) {
-    if (keyIdOf(key as PublicKeyParts) === keyId) continue;
-    throw invalidRequest(`${role} lists another key under the id ${keyId.slice(0, 16)}`, where);
+    const parts = PublicKeyParts.safeParse(key).data;
+    if (!parts || keyIdOf(parts) !== keyId) {
+      throw invalidRequest(`${role} lists another key under the id ${keyId.slice(0, 16)}`, where);
+    }
+    publicKeyOf(parts, where);
   }
 }
 
@@ -120,8 +132,11 @@ function roleChanges(opened: OpenedRequest, before: Roles, next: Roles, keys: Ke
       changes.push(`${role}: the role is ${is ? 'new' : 'removed'}`);
       if (!is) continue;
     }
+    if (is.threshold > is.keyids.length || is.keyids.some(id => !keys[id])) {
+      throw invalidRequest(`nobody could sign ${role} any more: it would lack keys`, opened.where);
+    }
     for (const id of is.keyids.filter(key => !was?.keyids.includes(key))) {
-      changes.push(`${role}: key added: ${nameOf(opened, id)}, ${keys[id]?.scheme ?? 'MISSING'}`);
+      changes.push(`${role}: key added: ${nameOf(opened, id, id.length)}, ${keys[id]!.scheme}`);
     }
     for (const id of was?.keyids.filter(key => !is.keyids.includes(key)) ?? []) {
       changes.push(`${role}: key removed: ${nameOf(opened, id)}`);

@@ -32,7 +32,7 @@ export type RootForm = z.output<typeof RootForm>;
 export const TargetsForm = z.strictObject({
   ...signedPart('targets'),
   targets: z.record(
-    z.string(),
+    z.string().regex(/^[A-Za-z0-9._/+-]{1,500}$/, 'a plain path'),
     z.strictObject({
       length: z.int().min(0),
       hashes: z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/) }),

@@ -42,6 +42,12 @@ export const SigningRequest = z.strictObject({
   names: z
     .record(z.string(), z.string().max(64))
     .describe('Key id -> name, as the repository calls it; not signed.'),
+  past: z
+    .record(z.string(), z.int().min(0).max(99_999_999))
+    .optional()
+    .describe(
+      'Numbers that clients have seen and the repository lost, as it was told; the next ones are higher.',
+    ),
 });
 export type SigningRequest = z.output<typeof SigningRequest>;
 
@@ -87,6 +93,10 @@ export function metadataIn(
     metadata = parseMetadata(typeOf(role) as 'root' | 'targets', bytesOf(envelope), where);
   } catch (error) {
     throw invalidRequest(`${role}: ${(error as Error).message}`, where, error);
+  }
+  // A date as loose as Date.parse takes it could hold lines of text, and is printed where a person reads.
+  if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(metadata.signed.expires)) {
+    throw invalidRequest(`${role} has no plain expiry date`, where);
   }
   // What is shown is read from the parsed form, what is signed is its canonical form: nothing may get lost between.
   const again = stableJson(metadata.signed.toJSON());

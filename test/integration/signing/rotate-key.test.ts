@@ -264,7 +264,7 @@ test('root is changed by people apart, old keys and new', async () => {
         return true;
       },
     });
-    assert.match(shown, /root: key added: root-dora \([0-9a-f]{16}\), ecdsa-sha2-nistp256/);
+    assert.match(shown, /root: key added: root-dora \([0-9a-f]{64}\), ecdsa-sha2-nistp256/);
     assert.match(shown, /root: key removed: root-3/);
     assert.match(shown, /root: signatures needed: 2 -> 3/);
     const [item] = await withRepository(context, opened => importRequest(opened, signed.request, 'request'));
