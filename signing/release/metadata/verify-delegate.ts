@@ -1,4 +1,4 @@
-import { verify } from 'node:crypto';
+import { verify, type KeyObject } from 'node:crypto';
 import type { Key, Metadata, Root, Snapshot, Targets, Timestamp } from '@tufjs/models';
 import type { Role } from '@tufjs/models/dist/role.js';
 import { getPublicKey } from '@tufjs/models/dist/utils/key.js';
@@ -61,15 +61,25 @@ const own = <T>(record: Record<string, T>, name: string): T | undefined =>
 /** The public value of a key whose signature holds; undefined for one that does not hold, or a key of no known kind. */
 function signerOf(key: Key, bytes: Uint8Array, signature: string): string | undefined {
   try {
-    const { hashAlgorithm, ...publicKey } = getPublicKey({
-      keyType: key.keyType,
-      scheme: key.scheme,
-      keyVal: key.keyVal.public ?? '',
-    });
+    const { hashAlgorithm, ...publicKey } = publicKeyOf(key);
     if (!verify(hashAlgorithm, bytes, publicKey, Buffer.from(signature, 'hex'))) return undefined;
-    // As JWK, in which one key has one form, whether it came as PEM or hex, with a compressed point or without.
-    return JSON.stringify(publicKey.key.export({ format: 'jwk' }));
+    return oneForm(publicKey.key);
   } catch {
     return undefined;
   }
 }
+
+/** The public value by which keys count, whatever their ids; undefined for a key of no known kind. */
+export function keyValue(key: Key): string | undefined {
+  try {
+    return oneForm(publicKeyOf(key).key);
+  } catch {
+    return undefined;
+  }
+}
+
+const publicKeyOf = ({ keyType, scheme, keyVal }: Key) =>
+  getPublicKey({ keyType, scheme, keyVal: keyVal.public ?? '' });
+
+/** As JWK, in which one key has one form, whether it came as PEM or hex, with a compressed point or without. */
+const oneForm = (key: KeyObject): string => JSON.stringify(key.export({ format: 'jwk' }));

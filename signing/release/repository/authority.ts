@@ -4,6 +4,7 @@ import { signingError } from '../../errors.ts';
 import { BARE_NODE_SCHEME } from '../../keys/key-scheme.ts';
 import { delegatedRoles, type Role } from '../layout.ts';
 import { delegate } from '../metadata/metadata-rules.ts';
+import { keyValue } from '../metadata/verify-delegate.ts';
 
 /** The two files that say who may sign what. */
 export interface Trust {
@@ -74,17 +75,22 @@ export function shortfall(
   bareNodes: boolean,
 ): Shortfall | null {
   for (const authority of authorities) {
-    const signing = authority.keyIds.filter(keyId => keyIds.has(keyId));
-    const counted = bareNodes ? signing.filter(keyId => isForBareNodes(authority.keys[keyId])) : signing;
-    const missing = authority.threshold - counted.length;
+    const signing = authority.keyIds
+      .filter(keyId => keyIds.has(keyId))
+      .flatMap(id => authority.keys[id] ?? []);
+    const counting = bareNodes ? signing.filter(key => key.scheme === BARE_NODE_SCHEME) : signing;
+    const counted = differentKeys(counting);
+    const missing = authority.threshold - counted;
     if (missing <= 0) continue;
-    const isOnlyForBareNodes = signing.length >= authority.threshold;
-    return { authority, counted: counted.length, missing, isOnlyForBareNodes };
+    const isOnlyForBareNodes = differentKeys(signing) >= authority.threshold;
+    return { authority, counted, missing, isOnlyForBareNodes };
   }
   return null;
 }
 
-const isForBareNodes = (key: Key | undefined): boolean => key?.scheme === BARE_NODE_SCHEME;
+/** As clients count: one key under two ids is one key. */
+const differentKeys = (keys: readonly Key[]): number =>
+  new Set(keys.map(keyValue).filter(value => value !== undefined)).size;
 
 /**
  * Refuses an authority that nobody could ever satisfy, or that bare nodes could not verify.
@@ -97,7 +103,7 @@ export function checkAuthority(authority: Authority, bareNodes: boolean): void {
   if (!lacking) return;
   throw lacking.isOnlyForBareNodes
     ? notForBareNodes(lacking, 'has')
-    : tooFewKeys(role, threshold, keyIds.length);
+    : tooFewKeys(role, threshold, threshold - lacking.missing);
 }
 
 const tooFewKeys = (role: Role, threshold: number, keys: number) =>
