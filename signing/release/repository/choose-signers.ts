@@ -61,6 +61,7 @@ export function notEnough(
   lacking: Shortfall,
   keys: readonly KnownKey[],
   keyNames: Readonly<Record<string, string>>,
+  fix = 'Repeat it with --propose, and send the others what "release sign --export FILE" writes; or bring enough keys together with --keys.',
 ): Error {
   if (lacking.isOnlyForBareNodes) return notForBareNodes(lacking, 'is signed by');
   const { role, threshold, keyIds } = lacking.authority;
@@ -72,7 +73,7 @@ export function notEnough(
     expected: `${threshold} of ${namesOf(keyIds, keyNames)}`,
     found: chosen.join(', ') || 'none of them',
     rule: `threshold of ${role}`,
-    fix: 'Repeat it with --propose, and send the others what "release sign --export FILE" writes; or bring enough keys together with --keys.',
+    fix,
   });
 }
 

@@ -7,6 +7,7 @@ import { signingError } from '../../errors.ts';
 import { modelKey, type KnownKey } from '../../keys/signer.ts';
 import { stableJson } from '../../stable-json.ts';
 import { authorityOf, checkAuthority } from './authority.ts';
+import { chooseKeys, notEnough } from './choose-signers.ts';
 import { delegatedPaths, delegatedRoles, places, QUEUES_TARGET, type Role } from '../layout.ts';
 import { publishLocked } from './publish.ts';
 import {
@@ -110,6 +111,10 @@ async function makeKeys(context: ReleaseContext & { config: ReleaseConfig }) {
   };
 }
 
+/** A repository cannot wait for its first signatures. */
+const ENOUGH_HERE =
+  'Bring the key files of enough of them into --keys for the init. Or take their .pub.json out of it, so that keys are made here, and hand the role over afterwards: release rotate-key ROLE --remove NAME --add OWNER.';
+
 async function stageEverything(
   context: ReleaseContext & { config: ReleaseConfig },
   keys: Map<string, KnownKey>,
@@ -171,7 +176,10 @@ async function stageEverything(
     anchor: null,
   };
   for (const role of [...topRoles, ...delegatedRoles]) {
-    checkAuthority(authorityOf(state, role), config.bareNodes);
+    const authority = authorityOf(state, role);
+    checkAuthority(authority, config.bareNodes);
+    const { keys: here, lacking } = await chooseKeys(context.keys, { ...state, required: [authority] });
+    if (lacking) throw notEnough(lacking, here, state.keyNames, ENOUGH_HERE);
   }
   const rootBytes = await stageRole(state, { role: 'root', action: 'init' }, config.root, makeRoot);
   state.root = { metadata: parseMetadata('root', rootBytes, 'root') };

@@ -6,6 +6,7 @@ import { systemClock } from '../../../lib/clock.ts';
 import { ReleaseConfig } from '../../../signing/config/schema.ts';
 import { openKeyDirectory } from '../../../signing/keys/key-directory.ts';
 import type { KnownKey } from '../../../signing/keys/signer.ts';
+import { places } from '../../../signing/release/layout.ts';
 import { resignRole } from '../../../signing/release/repository/amend-role.ts';
 import { initRepository } from '../../../signing/release/repository/init-repository.ts';
 import type { ReleaseContext } from '../../../signing/release/repository/repository.ts';
@@ -58,7 +59,9 @@ test('too many keys elsewhere leave too few to sign, and the role is named', asy
     code: 'E_THRESHOLD_NOT_MET',
     where: 'role stable',
     found: 'manager-1',
+    fix: /^(?!.*--propose).*release rotate-key/,
   });
+  assert.deepEqual(await context.storage.list(places.staged), []);
 });
 
 test('a role that bare nodes could not verify is refused, unless there are none', async t => {
