@@ -92,14 +92,15 @@ async function runPublish(
     const bundle = options.bundle ?? made!.file;
     const result = await withContext(options, async context => {
       const staged = await stageBundle({ ...context, ...signers(options), bundle });
-      if (options.stageOnly === true) return { ...staged, published: false, warnings: made?.warnings ?? [] };
+      if (options.stageOnly === true || staged.proposed)
+        return { ...staged, published: false, warnings: made?.warnings ?? [] };
       await publish(context);
       return { ...staged, published: true, warnings: made?.warnings ?? [] };
     });
-    print(result, options, ({ manifest, sha256, trust, published }) =>
+    print(result, options, ({ manifest, sha256, trust, proposed, published }) =>
       [
         `${manifest.authorities} authorities, ${manifest.crls} revocation lists, ${manifest.lscFiles} VOMS servers`,
-        `sha256 ${sha256}, role trust version ${trust}${published ? ', published' : ', staged'}`,
+        `sha256 ${sha256}, role trust version ${trust}, ${proposed ? 'waits for more signatures (release sign)' : published ? 'published' : 'staged'}`,
         `bundle again before ${manifest.nextUpdate ?? 'the role trust expires'}`,
       ].join('\n'),
     );

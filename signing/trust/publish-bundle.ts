@@ -1,4 +1,4 @@
-import { amendRole } from '../release/repository/amend-role.ts';
+import { amendRole, watchProposals } from '../release/repository/amend-role.ts';
 import { withIncoming } from '../release/builds/incoming-file.ts';
 import { inspectTarball, invalidTarball } from '../release/builds/inspect-tarball.ts';
 import { targetPlace, TRUST_TARGET } from '../release/layout.ts';
@@ -12,10 +12,12 @@ export interface StagedBundle {
   sha256: string;
   bytes: number;
   manifest: TrustManifest;
-  /** False: this very bundle was signed already. */
+  /** False: this very bundle was signed already, or waits for more signatures. */
   staged: boolean;
   /** Version of the `trust` role that names it. */
   trust: number;
+  /** True: that version waits for more signatures. */
+  proposed: boolean;
 }
 
 /**
@@ -39,7 +41,7 @@ export const stageBundle = (
       const result = { path: TRUST_TARGET, sha256, bytes, manifest };
       const { signed } = repository.roles.trust.metadata;
       if (signed.targets[TRUST_TARGET]?.hashes.sha256 === sha256) {
-        return { ...result, staged: false, trust: signed.version };
+        return { ...result, staged: false, trust: signed.version, proposed: false };
       }
       const { builtAt, nextUpdate } = manifest;
       const custom = { builtAt, nextUpdate, files: contents.files, unpackedSize: contents.unpackedBytes };
@@ -47,11 +49,10 @@ export const stageBundle = (
       await repository.storage.createFrom(targetPlace(target), incoming.file);
       const details = { target: TRUST_TARGET, targetSha256: sha256, authorities: manifest.authorities };
       const event = { action: 'trust', details };
-      return {
-        ...result,
-        staged: true,
-        trust: await amendRole(repository, 'trust', [target], event, context.keyNames),
-      };
+      const watched = watchProposals(repository);
+      const trust = await amendRole(watched.repository, 'trust', [target], event, context.keyNames);
+      const proposed = watched.isProposed();
+      return { ...result, staged: !proposed, trust, proposed };
     }),
   );
 

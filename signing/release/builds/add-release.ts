@@ -1,5 +1,5 @@
 import { signingError } from '../../errors.ts';
-import { amendRole } from '../repository/amend-role.ts';
+import { amendRole, watchProposals } from '../repository/amend-role.ts';
 import { placeAttachments } from './attachments.ts';
 import { readEventLog } from '../repository/event-log.ts';
 import { withIncoming, type Incoming } from './incoming-file.ts';
@@ -29,6 +29,8 @@ export interface AddResult {
   added: boolean;
   /** Version of the `releases` role that names it. */
   releases: number;
+  /** True: that version waits for more signatures. */
+  proposed: boolean;
 }
 
 /** Where a build came from, when that is known better than its manifest can tell. */
@@ -158,7 +160,7 @@ async function addBuild(repository: Repository, incoming: Incoming, build: NewBu
     attached: attached.map(({ path }) => path),
     added: !known,
   };
-  if (changed.length === 0) return { ...result, releases: signed.version };
+  if (changed.length === 0) return { ...result, releases: signed.version, proposed: false };
   const details = {
     target: build.path,
     targetSha256: sha256,
@@ -166,7 +168,9 @@ async function addBuild(repository: Repository, incoming: Incoming, build: NewBu
     ...(attached.length === 0 ? {} : { attached: attached.length }),
   };
   const event = { action: known ? 'attach' : build.action, details };
-  return { ...result, releases: await amendRole(repository, 'releases', changed, event, build.keyNames) };
+  const watched = watchProposals(repository);
+  const releases = await amendRole(watched.repository, 'releases', changed, event, build.keyNames);
+  return { ...result, releases, proposed: watched.isProposed() };
 }
 
 const exists = (build: NewBuild, expected: string, found: string) =>

@@ -21,9 +21,10 @@ export interface RevokeResult {
   channels: RevokedChannel[];
   /**
    * What became of the build in `releases`: removed now; not there (any more); kept, since other channels may use it; or
-   * it waits for the channels that others have to sign, and running the command again removes it.
+   * it waits for the channels that others have to sign, and running the command again removes it; or its removal is
+   * proposed.
    */
-  releases: 'removed' | 'absent' | 'kept' | 'waits';
+  releases: 'removed' | 'absent' | 'kept' | 'waits' | 'proposed';
   /** False: everything was so already and nothing was signed. */
   changed: boolean;
 }
@@ -93,7 +94,8 @@ async function revokeLocked(repository: Repository, options: RevokeOptions): Pro
   }
   if (failures.length > 0) throw incomplete(version, result, failures);
   result.changed =
-    result.releases === 'removed' || result.channels.some(({ state }) => state !== 'unchanged');
+    ['removed', 'proposed'].includes(result.releases) ||
+    result.channels.some(({ state }) => state !== 'unchanged');
   return result;
 }
 
@@ -155,14 +157,14 @@ async function removeBuild(
   repository: Repository,
   version: string,
   keyNames: readonly string[] | undefined,
-): Promise<'removed' | 'absent' | 'waits'> {
+): Promise<'removed' | 'absent' | 'proposed'> {
   const { targets } = repository.roles.releases.metadata.signed;
   const paths = Object.keys(targets).filter(path => path.startsWith(`pilot/${version}/`));
   if (paths.length === 0) return 'absent';
   const event = { action: 'revoke', details: { revoked: version } };
   const watched = watchProposals(repository);
   await removeTargets(watched.repository, 'releases', paths, event, keyNames);
-  return watched.isProposed() ? 'waits' : 'removed';
+  return watched.isProposed() ? 'proposed' : 'removed';
 }
 
 interface Failure {

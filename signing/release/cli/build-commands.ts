@@ -76,14 +76,16 @@ async function runAdd(options: AddFlags, tarball?: string): Promise<void> {
 }
 
 const printAdded = (options: RepositoryOptions, result: AddResult) =>
-  print(result, options, ({ added, path, sha256, commit, attached, releases }) => {
+  print(result, options, ({ added, path, sha256, commit, attached, releases, proposed }) => {
     const beside = attached.length ? `, beside it ${attached.join(', ')}` : '';
     const from = commit === null || commit === 'unknown' ? '' : `, commit ${commit}`;
     if (!added && !attached.length)
       return `${path} is there already with the same bytes; nothing was signed.`;
-    if (!added)
-      return `Signed ${attached.join(', ')} into releases version ${releases}. Next: release publish.`;
-    return `Signed ${path} (sha256 ${sha256}${from})${beside} into releases version ${releases}. Next: release promote, release publish.`;
+    const what = added ? `${path} (sha256 ${sha256}${from})${beside}` : attached.join(', ');
+    if (proposed)
+      return `Proposed ${what} for releases version ${releases}; it waits for more signatures. Next: release sign.`;
+    const next = added ? 'release promote, release publish' : 'release publish';
+    return `Signed ${what} into releases version ${releases}. Next: ${next}.`;
   });
 
 function seconds(value: string): number {

@@ -7,7 +7,7 @@ import { halt, resume, type HaltResult } from '../channels/halt.ts';
 import { listChannels } from '../channels/list-channels.ts';
 import { promote } from '../channels/promote.ts';
 import { setQueueChannel } from '../channels/queue-channel.ts';
-import { revoke } from '../channels/revoke.ts';
+import { revoke, type RevokeResult } from '../channels/revoke.ts';
 import {
   byPeople,
   collect,
@@ -134,15 +134,25 @@ async function runRevoke(
     absent: 'not in releases',
     kept: 'still in releases, for the other channels',
     waits: 'still in releases until the channels below are signed: run this again then',
+    proposed: 'still in releases until its removal is signed',
   }[result.releases];
   const notes = { signed: '', proposed: ' (waits for more signatures)', unchanged: ' (as before)' };
+  const waits = result.channels.length > 0 && result.channels.every(({ state }) => state === 'proposed');
   print(result, options, () =>
     [
-      `${version} is withdrawn, ${kept}:`,
+      `${version} is ${waits ? 'to be withdrawn' : 'withdrawn'}, ${kept}:`,
       ...result.channels.map(({ channel, state, effect }) => `  ${channel}: ${effect}${notes[state]}`),
-      result.changed ? 'Next: release publish.' : 'It was so already; nothing was signed.',
+      result.changed ? nextAfter(result) : 'It was so already; nothing was signed.',
     ].join('\n'),
   );
+}
+
+/** What is signed goes out at once, whatever waits. */
+function nextAfter({ channels, releases }: RevokeResult): string {
+  const isSigned = releases === 'removed' || channels.some(({ state }) => state === 'signed');
+  const isProposed = releases === 'proposed' || channels.some(({ state }) => state === 'proposed');
+  const steps = [...(isSigned ? ['release publish'] : []), ...(isProposed ? ['release sign'] : [])];
+  return `Next: ${steps.join(', ')}.`;
 }
 
 async function runQueue(options: RepositoryOptions, queue?: string, channel?: string): Promise<void> {

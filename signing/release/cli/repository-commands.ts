@@ -75,10 +75,10 @@ async function runResign(options: RepositoryOptions, role?: string): Promise<voi
   const result = await withContext(options, context =>
     resignRole({ ...context, ...signers(options), role: known }),
   );
-  print(
-    result,
-    options,
-    ({ version }) => `Signed ${role} again as version ${version}. Next: release publish.`,
+  print(result, options, ({ version, proposed }) =>
+    proposed
+      ? `Proposed ${role} again as version ${version}; it waits for more signatures. Next: release sign.`
+      : `Signed ${role} again as version ${version}. Next: release publish.`,
   );
 }
 

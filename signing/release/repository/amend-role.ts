@@ -76,12 +76,14 @@ async function stageTargets(
 /**
  * Signs a role again with the same content and a new expiry date; takes effect with the next publish.
  *
+ * @returns `proposed`: it waits for more signatures.
  * @throws E_THRESHOLD_NOT_MET, E_KEY_MISSING, E_KEY_NOT_AUTHORIZED, E_PASSPHRASE_WRONG.
  */
 export const resignRole = (
   context: ReleaseContext & { role: Exclude<Role, 'snapshot' | 'timestamp'>; keyNames?: readonly string[] },
-): Promise<{ role: string; version: number }> =>
-  withRepository(context, async repository => {
+): Promise<{ role: string; version: number; proposed: boolean }> =>
+  withRepository(context, async opened => {
+    const { repository, isProposed } = watchProposals(opened);
     const { role } = context;
     const { expiresSeconds } = repository.state.config[role];
     const event = { role, action: 'resign' };
@@ -102,7 +104,7 @@ export const resignRole = (
             roles,
           }),
       );
-      return { role, version: version + 1 };
+      return { role, version: version + 1, proposed: isProposed() };
     }
     const file = role === 'targets' ? repository.targets : repository.roles[role];
     const { targets, delegations } = file.metadata.signed;
@@ -120,5 +122,5 @@ export const resignRole = (
           ...(delegations ? { delegations } : {}),
         }),
     );
-    return { role, version };
+    return { role, version, proposed: isProposed() };
   });

@@ -26,7 +26,11 @@ import { describeLog } from '../../../signing/release/repository/report.ts';
 import { releaseLog, verifyRepository } from '../../../signing/release/repository/verify-repository.ts';
 import { systemClock } from '../../../lib/clock.ts';
 import { releaseCommand, type Ended } from '../../lab/release-command.ts';
-import { makeReleaseRepository, type ReleaseRepositoryLab } from '../../lab/release-repository.ts';
+import {
+  makePilotTarball,
+  makeReleaseRepository,
+  type ReleaseRepositoryLab,
+} from '../../lab/release-repository.ts';
 import { makeTemporaryDirectory } from '../../lab/temporary.ts';
 
 let directory: string;
@@ -160,6 +164,24 @@ test('a request is the same bytes each time, and can be read as a file', async (
   }
 });
 
+test('whatever command proposes says that it waits, and not that it signed', async () => {
+  const context = await elsewhere();
+  await share('nobody', 'timestamp');
+  const builds = join(directory, 'builds');
+  const tarball = await makePilotTarball({ directory: builds, version: '2.1.0' });
+  const options = ['--repo', context.storage.name, '--keys', join(directory, 'nobody'), '--propose'];
+  const said = async (...args: string[]) => (await done(command([...args, ...options]))).split('\n')[0]!;
+  assert.match(await said('resign', 'targets'), /^Proposed targets again as version 2; it waits/);
+  assert.match(await said('add', tarball), /^Proposed pilot\/2\.1\.0\/.* for releases version 5; it waits/);
+  assert.match(await said('revoke', '2.0.0'), /^2\.0\.0 is to be withdrawn, still in releases/);
+  await done(command(['sign', '--drop', 'releases', '--repo', context.storage.name]));
+  const { added, proposed } = JSON.parse(await said('add', tarball, '--json')) as Record<string, boolean>;
+  assert.deepEqual([added, proposed], [true, true]);
+  await done(command(['sign', '--drop', 'dev', '--repo', context.storage.name]));
+  const resigned = JSON.parse(await said('resign', 'dev', '--json')) as object;
+  assert.deepEqual(resigned, { role: 'dev', version: 3, proposed: true });
+});
+
 test('what was altered in a request is refused before anybody signs', async () => {
   const context = await elsewhere();
   await promote({ ...context, version: '2.0.0', channel: 'stable' });
@@ -190,6 +212,14 @@ test('what was altered in a request is refused before anybody signs', async () =
     Object.assign(stable(altered), { delegations: { keys: {}, roles: [] } });
   });
   await refuses('E_REQUEST_INVALID', altered => (altered.items = [...altered.items, ...altered.items]));
+  // A date that Date.parse takes, and that would draw lines of its own before the person who reads.
+  await refuses('E_REQUEST_INVALID', altered => {
+    stable(altered).expires = '2040-01-01 (\n  stable: 1.0.0 -> 1.0.1)';
+  });
+  await refuses('E_REQUEST_INVALID', altered => {
+    const { targets } = stable(altered) as { targets: Record<string, object> };
+    targets[`channels/x${' '.repeat(60)}canary: 1.0.0`] = targets['channels/stable.json']!;
+  });
   await refuses('E_TUF_EXPIRED', altered =>
     Object.assign(stable(altered), { expires: '2020-01-01T00:00:00Z' }),
   );
@@ -237,6 +267,12 @@ test('another key behind a known key id, and fields that nobody is shown, are re
   await refuses(/root lists another key under the id/, ([root]) => swap(root as unknown as Keys));
   await refuses(/targets lists another key under the id/, ([, targets]) =>
     swap((targets as unknown as { delegations: Keys }).delegations),
+  );
+  const roles = (signed: unknown) =>
+    (signed as { delegations: { roles: { threshold: number }[] } }).delegations;
+  await refuses(
+    /nobody could sign stable any more/,
+    ([, targets]) => (roles(targets).roles[1]!.threshold = 4),
   );
   await refuses(/root cannot be shown/, ([root]) => Object.assign(root!, { 'x-later': true }));
   await refuses(/targets cannot be shown/, ([, targets]) => Object.assign(targets!, { 'x-later': true }));
