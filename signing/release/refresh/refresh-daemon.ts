@@ -1,16 +1,9 @@
 import { PilotageError } from '../../../lib/errors.ts';
 import type { Logger } from '../../../lib/log.ts';
 import type { ReleaseConfig } from '../../config/schema.ts';
-import { signingError } from '../../errors.ts';
-import { publishLocked } from '../repository/publish.ts';
+import { refreshLocked } from '../repository/publish.ts';
 import { readReleaseMetadata, storageReader } from '../metadata/read-public.ts';
-import {
-  readState,
-  withRepository,
-  type Published,
-  type ReleaseContext,
-  type Repository,
-} from '../repository/repository.ts';
+import { readState, withRepository, type ReleaseContext, type Repository } from '../repository/repository.ts';
 import { roleTerms, type RoleTerm } from '../repository/role-terms.ts';
 
 /** How one round ended: signed, somebody else had signed just before, or not. */
@@ -111,18 +104,16 @@ export class RefreshDaemon {
   }
 
   async #refresh(): Promise<RoundOutcome> {
-    const { published } = await withRepository(this.#context, async repository => {
-      if (!repository.published) throw unpublished(repository);
-      return this.#isFresh(repository, repository.published)
-        ? { published: false }
-        : publishLocked(repository, 'refresh');
-    });
+    const { published } = await withRepository(this.#context, async repository =>
+      this.#isFresh(repository) ? { published: false } : refreshLocked(repository),
+    );
     if (published) this.#log.info({}, 'signed timestamp');
     return published ? 'signed' : 'fresh';
   }
 
   /** A timestamp from the future is none: some clock was wrong, and the next one must say so. */
-  #isFresh({ state }: Repository, published: Published): boolean {
+  #isFresh({ state, published }: Repository): boolean {
+    if (!published) return false;
     const nowMs = this.#context.clock.now();
     const signedMs = Number(published.timestamp.signed.unrecognizedFields['x-pilotage-signed-ms']);
     const age = nowMs - signedMs;
@@ -184,14 +175,6 @@ export class RefreshDaemon {
 /** The snapshot is signed here as soon as it is due, so only half of that time is late; other roles wait for people. */
 const alarmAt = (role: string, resignSeconds: number): number =>
   role === 'snapshot' ? resignSeconds / 2 : resignSeconds;
-
-const unpublished = (repository: Repository) =>
-  signingError({
-    code: 'E_REPOSITORY_UNPUBLISHED',
-    message: 'Nothing was ever published from this repository.',
-    where: repository.storage.name,
-    fix: 'Run "pilotage release publish" first.',
-  });
 
 const describe = (error: unknown): string =>
   error instanceof PilotageError

@@ -6,6 +6,7 @@ import { readEventLog } from './event-log.ts';
 import { places, type Role } from '../layout.ts';
 import { finishMove } from '../sign/move-staged.ts';
 import { newestSeen } from './next-version.ts';
+import { unpublished } from './publish.ts';
 import { readReleaseMetadata, storageReader } from '../metadata/read-public.ts';
 import { openRepository, readState, type ReleaseContext, type Repository } from './repository.ts';
 import { withRepositoryLock } from './repository-lock.ts';
@@ -216,14 +217,6 @@ const expired = (role: string, expires: string, fix: string) =>
     message: `The signature of the role "${role}" expired on ${expires}.`,
     where: `role ${role}`,
     fix,
-  });
-
-const unpublished = (where: string) =>
-  signingError({
-    code: 'E_REPOSITORY_UNPUBLISHED',
-    message: 'Nothing was ever published from this repository.',
-    where,
-    fix: 'pilotage release publish',
   });
 
 const rotationUnfinished = (where: string, version: number) =>

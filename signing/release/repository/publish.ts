@@ -53,15 +53,13 @@ export const publish = (context: ReleaseContext): Promise<PublishResult> =>
  * For cron or a daemon, every 30 to 60 minutes. Errors as {@link publish}.
  */
 export const refresh = (context: ReleaseContext): Promise<PublishResult> =>
-  withRepository(context, repository => {
-    if (repository.published) return publishLocked(repository, 'refresh');
-    throw signingError({
-      code: 'E_REPOSITORY_UNPUBLISHED',
-      message: 'Nothing was ever published from this repository.',
-      where: context.storage.name,
-      fix: 'Run "pilotage release publish" first.',
-    });
-  });
+  withRepository(context, refreshLocked);
+
+/** As {@link refresh}, for a caller that holds the lock. @throws E_REPOSITORY_UNPUBLISHED. */
+export async function refreshLocked(repository: Repository): Promise<PublishResult> {
+  if (repository.published) return publishLocked(repository, 'refresh');
+  throw unpublished(repository.storage.name);
+}
 
 /** As {@link publish}, for a caller that holds the lock. */
 export async function publishLocked(
@@ -279,3 +277,12 @@ async function createMetadata(storage: Storage, path: string, bytes: Buffer): Pr
     fix: 'Sign the role again, which gives it the next version, and publish that.',
   });
 }
+
+/** For whoever needs what clients see, where there is nothing yet. */
+export const unpublished = (where: string) =>
+  signingError({
+    code: 'E_REPOSITORY_UNPUBLISHED',
+    message: 'Nothing was ever published from this repository.',
+    where,
+    fix: 'Run "pilotage release publish" first.',
+  });

@@ -10,6 +10,7 @@ import { systemClock, type Clock } from '../../../lib/clock.ts';
 import { silentLog } from '../../../lib/log.ts';
 import { openKeyDirectory } from '../../../signing/keys/key-directory.ts';
 import { passphraseSource } from '../../../signing/keys/passphrase.ts';
+import { places } from '../../../signing/release/layout.ts';
 import { RefreshDaemon } from '../../../signing/release/refresh/refresh-daemon.ts';
 import { openRepository } from '../../../signing/release/repository/repository.ts';
 import { withRepositoryLock } from '../../../signing/release/repository/repository-lock.ts';
@@ -67,6 +68,16 @@ test('a round signs the timestamp, and leaves one alone that is younger than hal
   assert.equal(await timestampOf(lab), first + 1);
   assert.equal(await make().round(), 'fresh');
   assert.deepEqual(daemon.rounds, { signed: 1, fresh: 1, failed: 0 });
+});
+
+test('where nothing was ever published, both the command and the daemon say so', async t => {
+  const { lab, daemon } = await daemonLab(t);
+  await lab.context.storage.remove(`${places.metadata}/timestamp.json`);
+  await assert.rejects(lab.refresh(), { code: 'E_REPOSITORY_UNPUBLISHED' });
+  assert.equal(await daemon.round(), 'failed');
+  assert.match(daemon.failure!, /^E_REPOSITORY_UNPUBLISHED: .*release publish/);
+  await lab.publish();
+  assert.equal(await daemon.round(), 'fresh');
 });
 
 test('two daemons on one repository sign once', async t => {
