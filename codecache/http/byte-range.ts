@@ -1,3 +1,5 @@
+import type { IncomingMessage } from 'node:http';
+
 export type RangeAnswer =
   { kind: 'whole' } | { kind: 'part'; start: number; end: number } | { kind: 'unsatisfiable' };
 
@@ -35,3 +37,13 @@ export function matchesEtag(header: string | undefined, etag: string): boolean {
 /** If-Range lets a range through only for the same strong tag; dates are treated as not matching (RFC 9110 13.1.5). */
 export const rangeApplies = (ifRange: string | undefined, etag: string): boolean =>
   ifRange === undefined || ifRange.trim() === etag;
+
+/** The part of a body that a request asks for; only GET can, and HEAD tells of the whole (RFC 9110 14.2). */
+export function rangeOf(
+  { method, headers }: Pick<IncomingMessage, 'method' | 'headers'>,
+  etag: string,
+  size: number,
+): RangeAnswer {
+  const applies = method === 'GET' && rangeApplies(headers['if-range'] as string | undefined, etag);
+  return byteRange(applies ? headers.range : undefined, size);
+}

@@ -79,6 +79,9 @@ async function publicDirectory(directory: string): Promise<PublicFiles> {
   return { name: directory, open: path => openRegular(join(directory, path)), close: async () => undefined };
 }
 
+/** No regular file has this name. */
+const NO_FILE = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EISDIR', 'ENXIO', 'ENAMETOOLONG'];
+
 async function openRegular(path: string): Promise<PublicFile | undefined> {
   let file: FileHandle;
   try {
@@ -86,8 +89,7 @@ async function openRegular(path: string): Promise<PublicFile | undefined> {
     file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code !== undefined && ['ENOENT', 'ENOTDIR', 'ELOOP', 'EISDIR', 'ENXIO'].includes(code))
-      return undefined;
+    if (NO_FILE.includes(code ?? '')) return undefined;
     throw fromSystemError(error, path);
   }
   try {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import type { Clock } from '../../lib/clock.ts';
-import { byteRange, matchesEtag, rangeApplies } from '../http/byte-range.ts';
+import { matchesEtag, rangeOf } from '../http/byte-range.ts';
 import { sendText } from '../http/plain-server.ts';
 import { cacheControl } from './cache-control.ts';
 import type { ServedName } from './cache-control.ts';
@@ -97,8 +97,7 @@ async function sendFile(
     response.writeHead(304).end();
     return;
   }
-  const applies = rangeApplies(request.headers['if-range'] as string | undefined, etag ?? '');
-  const range = byteRange(applies ? request.headers.range : undefined, size);
+  const range = rangeOf(request, etag ?? '', size);
   if (range.kind === 'unsatisfiable') {
     response.setHeader('content-range', `bytes */${size}`);
     response.removeHeader('etag');

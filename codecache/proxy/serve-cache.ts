@@ -5,7 +5,7 @@ import type { Clock } from '../../lib/clock.ts';
 import { PilotageError } from '../../lib/errors.ts';
 import { ensureDirectory } from '../../lib/files.ts';
 import type { Logger } from '../../lib/log.ts';
-import { byteRange, matchesEtag, rangeApplies } from '../http/byte-range.ts';
+import { matchesEtag, rangeOf } from '../http/byte-range.ts';
 import { objectName, publicPath } from '../http/object-name.ts';
 import { sendJson, sendText, startPlainServer } from '../http/plain-server.ts';
 import type { PlainServer, ServerLimits } from '../http/plain-server.ts';
@@ -224,8 +224,7 @@ class CachingProxy {
     source: BodySource,
     etag: string,
   ): Promise<void> {
-    const applies = rangeApplies(request.headers['if-range'] as string | undefined, etag);
-    const range = byteRange(applies ? request.headers.range : undefined, source.bytes);
+    const range = rangeOf(request, etag, source.bytes);
     if (range.kind === 'unsatisfiable') {
       response.setHeader('content-range', `bytes */${source.bytes}`);
       return sendText(request, response, 416, 'The range is outside of the object.', 'no-store');

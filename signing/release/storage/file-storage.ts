@@ -1,4 +1,4 @@
-import { copyFile, open, readdir, rm } from 'node:fs/promises';
+import { constants, copyFile, open, readdir, rm } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import { basename, dirname, join, relative } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -80,10 +80,19 @@ export function fileStorage(directory: string): Storage {
   };
 }
 
+/** No regular file has this name; strangers ask a store for all of these. */
+const NO_FILE = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EISDIR', 'ENXIO', 'ENAMETOOLONG'];
+
+/** A regular file; no symbolic link is followed, and no pipe under this name holds the call. */
 async function openFile(path: string): Promise<StoredFile | null> {
   try {
-    const file = await open(path);
-    const { size, mtimeMs, ino } = await file.stat();
+    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const info = await file.stat();
+    if (!info.isFile()) {
+      await file.close();
+      return null;
+    }
+    const { size, mtimeMs, ino } = info;
     return {
       size,
       modifiedMs: Math.floor(mtimeMs),
@@ -98,9 +107,8 @@ async function openFile(path: string): Promise<StoredFile | null> {
       close: () => file.close(),
     };
   } catch (error) {
-    const known = fromSystemError(error, path);
-    if (known.code === 'E_FILE_MISSING') return null;
-    throw known;
+    if (NO_FILE.includes((error as NodeJS.ErrnoException).code ?? '')) return null;
+    throw fromSystemError(error, path);
   }
 }
 

@@ -76,6 +76,10 @@ test('ETag, 304, HEAD and single ranges', async t => {
   const outside = await get(`${url}/${pilotPath}`, { headers: { range: 'bytes=100000-' } });
   assert.equal(outside.status, 416);
   assert.equal(outside.headers['content-range'], 'bytes */100000');
+  for (const range of ['bytes=10-19', 'bytes=100000-']) {
+    const told = await get(`${url}/${pilotPath}`, { method: 'HEAD', headers: { range } });
+    assert.deepEqual([told.status, told.headers['content-length']], [200, '100000'], 'only GET has ranges');
+  }
   const other = await get(`${url}/${pilotPath}`, { headers: { range: 'bytes=0-1', 'if-range': '"old"' } });
   assert.equal(other.status, 200);
   const timestamp = await get(`${url}/metadata/timestamp.json`);
@@ -96,6 +100,8 @@ test('nothing outside the published tree is served', async t => {
     '/metadata/.3.snapshot.json.abc.tmp',
     '/metadata/',
     '/targets/pilot',
+    `/targets/${'a'.repeat(300)}`,
+    '/metadata/timestamp.json/x',
     '//metadata/1.root.json',
     '/metadata/1.root.json%00.png',
     '/metadata/1.root.json?x=1',

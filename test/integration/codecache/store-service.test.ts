@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -83,6 +84,10 @@ for (const from of ['directory', 'repository'] as const) {
     });
     assert.equal(rest.status, 206);
     assert.deepEqual(rest.body, bytes.subarray(-10));
+    const [link, pipe] = ['link', 'pipe'].map(name => join(lab.publicDirectory, 'targets', name));
+    await symlink(join(lab.directory, 'repository.json'), link!);
+    execFileSync('mkfifo', [pipe!]);
+    t.after(() => Promise.all([link!, pipe!].map(path => rm(path))));
     for (const path of [
       '/repository.json',
       '/public/metadata/1.root.json',
@@ -90,6 +95,11 @@ for (const from of ['directory', 'repository'] as const) {
       '/lock.sqlite',
       '/metadata/%2e%2e/%2e%2e/repository.json',
       '/log.jsonl/..',
+      '/metadata/timestamp.json/x',
+      '/targets/pilot',
+      `/targets/${'a'.repeat(300)}`,
+      '/targets/link',
+      '/targets/pipe',
     ]) {
       assert.equal((await get(url, { path })).status, 404, path);
     }
