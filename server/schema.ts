@@ -76,6 +76,8 @@ export interface ServerTables {
     lease_until_ms: number;
     heartbeats: number;
     release_json: string | null;
+    /** Null: dispatched by a server before schema level 3. */
+    server_version: string | null;
     usage_json: string | null;
     outputs_json: string;
     cause_code: string | null;

@@ -153,6 +153,10 @@ export const AttemptView = z.object({
   state: z.enum([...jobStates, 'lost', 'returned']),
   containment: z.enum(containments),
   release: ReleaseRef.nullable(),
+  serverVersion: text(100)
+    .nullable()
+    .default(null)
+    .describe('Version and commit of the server that gave the attempt out.'),
   usage: Usage.nullable(),
   outputs: z.array(StoredOutput),
   cause: Cause.nullable(),

@@ -1,3 +1,4 @@
+import { buildVersion } from '../../lib/build-version.ts';
 import { newId } from '../../lib/ids.ts';
 import { wireError } from '../../lib/problem.ts';
 import { PROTOCOL_VERSION } from '../../lib/protocol.ts';
@@ -214,6 +215,7 @@ async function newAttempt(
     lease_until_ms: leaseUntilMs(context, moment),
     heartbeats: 0,
     release_json: body.release === null ? null : JSON.stringify(body.release),
+    server_version: buildVersion,
     usage_json: null,
     outputs_json: '[]',
     cause_code: null,

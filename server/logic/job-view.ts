@@ -39,6 +39,7 @@ export const attemptView = (attempt: AttemptRow): AttemptView => ({
   state: attempt.state as AttemptView['state'],
   containment: attempt.containment as AttemptView['containment'],
   release: parsed(attempt.release_json),
+  serverVersion: attempt.server_version,
   usage: parsed(attempt.usage_json),
   outputs: JSON.parse(attempt.outputs_json) as AttemptView['outputs'],
   cause: attempt.cause_code === null ? null : { code: attempt.cause_code, text: attempt.cause_text ?? '' },

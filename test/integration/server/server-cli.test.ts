@@ -113,6 +113,7 @@ describe('pilotage server and pilotage db', () => {
     assert.deepEqual((JSON.parse(plan.stdout) as { missing: string[] }).missing, [
       '0001-first-schema',
       '0002-release-state',
+      '0003-server-version',
     ]);
     const applied = await pilotage('db', 'migrate', '--database', url);
     assert.match(applied.stdout, /applied: 0001-first-schema/);

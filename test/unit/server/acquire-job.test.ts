@@ -1,3 +1,4 @@
+import { buildVersion } from '../../../lib/build-version.ts';
 import assert from 'node:assert/strict';
 import { createQueryId } from 'kysely';
 import type { KyselyPlugin, RootOperationNode } from 'kysely';
@@ -63,6 +64,17 @@ forEachDatabase((dialect, databaseTest) => {
     await assert.rejects(acquire(lab, pilot, { node: 'elsewhere' }, 'k1'), {
       code: 'E_IDEMPOTENCY_CONFLICT',
     });
+  });
+
+  databaseTest('an attempt says which pilot release and which server it is of', async database => {
+    const lab = await openLab(database);
+    const [jobId] = await submit(lab, {});
+    await acquire(lab, await newPilot(lab));
+    const [attempt] = (await show(lab, jobId!)).attempts;
+    assert.deepEqual([attempt!.release, attempt!.serverVersion], [null, buildVersion]);
+    // An older server leaves it out.
+    await lab.db.updateTable('attempt').set({ server_version: null }).execute();
+    assert.equal((await show(lab, jobId!)).attempts[0]!.serverVersion, null);
   });
 
   databaseTest('a lease that is given again holds as long as its answer says', async database => {
