@@ -191,6 +191,25 @@ export const routes = {
         ),
     }),
   }),
+  releases: route({
+    method: 'GET',
+    path: '/v1/releases',
+    action: 'read',
+    summary: 'Which releases the working pilots run now.',
+    reply: reply({
+      releases: z
+        .array(
+          z.object({
+            queue: word,
+            version: word.nullable().describe('Null: pilots that were not started by a wrapper.'),
+            channel: word.nullable(),
+            pilots: count,
+            standing: word.describe('good, withdrawn, killed.'),
+          }),
+        )
+        .max(10_000),
+    }),
+  }),
   createSubmissions: route({
     method: 'POST',
     path: '/v1/queues/:queue/submissions',

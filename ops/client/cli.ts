@@ -5,7 +5,7 @@ import { action, exitCodes, print } from '../../lib/cli.ts';
 import { isFinal, jobStates } from '../../lib/job-states.ts';
 import type { JobState } from '../../lib/job-states.ts';
 import { withSession } from './session.ts';
-import { describeJob, describeJobs } from './status.ts';
+import { describeJob, describeJobs, describeReleases } from './status.ts';
 import { submit } from './submit.ts';
 import type { SubmitOptions } from './submit.ts';
 import { waitForJobs } from './wait.ts';
@@ -28,7 +28,7 @@ const SITE = [
   "directory of the site (default: PILOTAGE_SITE, else `pilotage up`'s)",
 ] as const;
 
-/** Mounts `submit`, `status`, `logs` and `kill`: what a submitter does. */
+/** Mounts `submit`, `status`, `pilots`, `logs` and `kill`: what submitters and shifters do. */
 export function registerClient(program: Command): void {
   program
     .command('submit [command...]')
@@ -95,6 +95,18 @@ export function registerClient(program: Command): void {
           });
         },
       ),
+    );
+
+  program
+    .command('pilots')
+    .description('Count the working pilots by release version, channel and queue, with what was revoked.')
+    .option(...SITE)
+    .action(
+      action<Common>(async options => {
+        await withSession(options.site, async ({ client }) => {
+          print(await client.call('releases', {}), options, describeReleases);
+        });
+      }),
     );
 
   program

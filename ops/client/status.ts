@@ -48,6 +48,7 @@ export function describeJob({ job, attempts, events, serverTimeMs }: JobReport):
     lines.push(
       `  attempt ${attempt.attemptNumber}  ${attempt.state} on ${attempt.node}, ${release}, ${contained}, PandaID ${attempt.pandaId}`,
     );
+    if (attempt.serverVersion !== null) lines.push(`    given out by server ${attempt.serverVersion}`);
     for (const output of attempt.outputs)
       lines.push(`    output ${output.name} ${output.bytes} bytes ${output.url}`);
   }
@@ -57,4 +58,17 @@ export function describeJob({ job, attempts, events, serverTimeMs }: JobReport):
     lines.push(`  ${after} s  ${event.from ?? 'new'} -> ${event.to}  ${event.note}`.trimEnd());
   }
   return lines.join('\n');
+}
+
+/** Which releases pilots run now, and how many. */
+export function describeReleases({ releases }: ReplyBody<'releases'>): string {
+  if (releases.length === 0) return 'No pilots work now.';
+  const rows = releases.map(({ version, channel, queue, pilots, standing }) => [
+    version ?? 'not started by a wrapper',
+    channel ?? '',
+    queue,
+    String(pilots),
+    standing,
+  ]);
+  return table(['version', 'channel', 'queue', 'pilots', 'standing'], rows);
 }

@@ -1,19 +1,16 @@
 import { causeCodes, causeTable } from '../../lib/job-causes.ts';
 import type { ReplyBody } from '../../lib/protocol.ts';
-import type { ReleaseRef } from '../../lib/protocol/release.ts';
 import type { UserCaller } from '../policy/caller.ts';
-import { listPilotsOfReleases } from '../queries/list-pilots-of-releases.ts';
 import { readDemand } from '../queries/read-demand.ts';
 import { inTransaction, toMs } from './context.ts';
 import type { ServerContext } from './context.ts';
+import { killedPilots } from './killed-pilots.ts';
 import { requireQueueFor } from './require-queue.ts';
 
 /** Causes that a site has to answer for; handing back in good order is none. */
 const siteCauses = causeCodes.filter(
   code => causeTable[code].owner === 'site' && causeTable[code].countsAsTry,
 );
-
-const REMOVED_AT_ONCE = 1000;
 
 /**
  * How many pilots a queue can use now, how its last pilots fared, and which ones are to be removed because their release was
@@ -29,17 +26,9 @@ export function demand(
   const windowSeconds = context.settings.demandWindowSeconds;
   return inTransaction(context, async (trx, { atMs }) => {
     const queue = await requireQueueFor(trx, caller, 'demand', name);
-    const versions = context.releases.killed();
-    const removable =
-      versions.length === 0
-        ? []
-        : await listPilotsOfReleases(trx, {
-            queue: name,
-            versions,
-            sinceMs: atMs - toMs(windowSeconds),
-            limit: REMOVED_AT_ONCE,
-          });
-    const row = await readDemand(trx, name, siteCauses, atMs, atMs - toMs(windowSeconds));
+    const endedSinceMs = atMs - toMs(windowSeconds);
+    const remove = await killedPilots(context, trx, { queue: name, endedSinceMs });
+    const row = await readDemand(trx, name, siteCauses, atMs, endedSinceMs);
     return {
       queue: name,
       activated: row.activated,
@@ -55,10 +44,7 @@ export function demand(
         pilotsLost: row.pilots_lost,
         jobsFailedBySite: row.jobs_failed_by_site,
       },
-      remove: removable.map(({ submission_id, release_json }) => ({
-        submissionId: submission_id,
-        release: (JSON.parse(release_json ?? '{}') as ReleaseRef).version,
-      })),
+      remove,
     };
   });
 }

@@ -20,13 +20,16 @@ export function revokedRelease(
   pilot: Pick<PilotRow, 'queue' | 'release_json'>,
   named: ReleaseRef | null = null,
 ): Revoked | undefined {
-  const enrolled = pilot.release_json === null ? null : (JSON.parse(pilot.release_json) as ReleaseRef);
+  const enrolled = pilot.release_json === null ? null : releaseRefOf(pilot.release_json);
   const seen = [enrolled, named]
     .filter(release => release !== null)
     .map(({ version }) => ({ version, verdict: releases.judge(version, pilot.queue) }));
   const revoked = seen.filter((one): one is Revoked => one.verdict !== 'good');
   return revoked.find(({ verdict }) => verdict === 'killed') ?? revoked[0];
 }
+
+/** A release as the database keeps it, which was checked when it came. */
+export const releaseRefOf = (json: string): ReleaseRef => JSON.parse(json) as ReleaseRef;
 
 /** @throws E_RELEASE_REVOKED */
 export function requireReleaseInForce(

@@ -106,6 +106,10 @@ export function authorizeOn(
   return row;
 }
 
+/** Whether a row allows a user an action in a VO; for lists, of which everybody sees a part. */
+export const mayIn = (caller: UserCaller, action: Action, vo: string): boolean =>
+  rowOf(caller, action, vo) !== undefined;
+
 const rowsFor = (principal: Principal, action: Action) =>
   policyTable.filter(row => row.principal === principal && row.actions.includes(action));
 

@@ -15,26 +15,19 @@ import { listJobs } from '../logic/list-jobs.ts';
 import { listSubmissions } from '../logic/list-submissions.ts';
 import { payloadCredential } from '../logic/payload-credential.ts';
 import { renewPilot } from '../logic/renew-pilot.ts';
+import { runningReleases } from '../logic/running-releases.ts';
 import { showJob } from '../logic/show-job.ts';
 import { showReceipt } from '../logic/show-receipt.ts';
 import { submitJobs } from '../logic/submit-jobs.ts';
 import { withdrawSubmissions } from '../logic/withdraw-submissions.ts';
+import type { Caller, UserCaller } from '../policy/caller.ts';
 import { asPilot, asUser } from './call.ts';
 import type { Handler } from './call.ts';
 
 /** Every route of the contract and the verb behind it. */
 export const handlers: { [N in RouteName]: Handler<N> } = {
   submit: ({ context, caller, key, body }) => submitJobs(context, asUser(caller), key, body),
-  listJobs: ({ context, caller, query }) => {
-    if (caller.kind === 'payload') {
-      throw wireError('E_PAYLOAD_CREDENTIAL', 'A payload can read its own job, not lists of jobs.', {
-        rule: 'payload-reads-own-job',
-        found: caller.name,
-        fix: 'Ask for the job by its id.',
-      });
-    }
-    return listJobs(context, asUser(caller), query);
-  },
+  listJobs: ({ context, caller, query }) => listJobs(context, listReader(caller), query),
   showJob: ({ context, caller, params }) => showJob(context, caller, params.jobId),
   jobLogs: ({ context, caller, params, query }) => jobLogs(context, caller, params.jobId, query.attemptId),
   killJob: ({ context, caller, key, params, body }) =>
@@ -42,6 +35,7 @@ export const handlers: { [N in RouteName]: Handler<N> } = {
   commandJob: ({ context, caller, key, params, body }) =>
     commandJob(context, asUser(caller), key, params.jobId, body),
   demand: ({ context, caller, params }) => demand(context, asUser(caller), params.queue),
+  releases: ({ context, caller }) => runningReleases(context, listReader(caller)),
   createSubmissions: ({ context, caller, key, params, body }) =>
     createSubmissions(context, asUser(caller), key, params.queue, body),
   listSubmissions: ({ context, caller, params, query }) =>
@@ -64,3 +58,13 @@ export const handlers: { [N in RouteName]: Handler<N> } = {
   leavePilot: ({ context, caller, key, body }) => leavePilot(context, asPilot(caller), key, body),
   floors: async ({ context }) => ({ floors: context.releases.current() }),
 };
+
+/** @throws E_PAYLOAD_CREDENTIAL: payloads may read, but no lists. */
+function listReader(caller: Caller): UserCaller {
+  if (caller.kind !== 'payload') return asUser(caller);
+  throw wireError('E_PAYLOAD_CREDENTIAL', 'A payload can read its own job, not lists.', {
+    rule: 'payload-reads-own-job',
+    found: caller.name,
+    fix: 'Ask for the job by its id.',
+  });
+}

@@ -74,7 +74,9 @@ test('submit, wait, see and read a job, with an output that is kept', async () =
   assert.match(pilotage('status').stdout, new RegExp(`${jobId} +hello +demo +finished`));
   const shown = pilotage('status', jobId).stdout;
   assert.match(shown, /attempt 1 +finished on .*pilotage-pilot .*, not contained/);
+  assert.match(shown, /given out by server 0\.\d+\.\d+/);
   assert.match(shown, /activated -> sent/);
+  assert.match(pilotage('pilots').stdout, /^version +channel +queue +pilots +standing\n|^No pilots work now/);
 });
 
 test('kill ends a running job, and a job that is not there is a clear error', async () => {

@@ -7,6 +7,7 @@ import { killJob } from '../../../server/logic/kill-job.ts';
 import { leavePilot } from '../../../server/logic/leave-pilot.ts';
 import { noFloors } from '../../../server/logic/release-floors.ts';
 import type { Verdict } from '../../../server/logic/release-state.ts';
+import { runningReleases } from '../../../server/logic/running-releases.ts';
 import type { PilotCaller } from '../../../server/policy/caller.ts';
 import { forEachDatabase } from '../../lab/databases.ts';
 import {
@@ -18,10 +19,13 @@ import {
   complete,
   enrolBody,
   factory,
+  member,
   newKey,
+  newPilot,
   openLab,
   show,
   stateOf,
+  shifter,
   submit,
   takeSubmissions,
 } from './server-lab.ts';
@@ -153,5 +157,38 @@ forEachDatabase((_dialect, databaseTest) => {
     );
     await lab.db.updateTable('pilot').set({ ended_ms: 1 }).where('state', '=', 'left').execute();
     assert.deepEqual(await remove(lab), [first!.submissionId]);
+    const asManyAsPointersHold = Array.from({ length: 3000 }, (_, index) => `0.0.${index}`);
+    say(lab, Object.fromEntries([...asManyAsPointersHold, '1.0_0'].map(version => [version, 'killed'])));
+    assert.deepEqual(await remove(lab), [first!.submissionId]);
+  });
+
+  databaseTest('who runs what now is told to the members of a VO, of their queues only', async database => {
+    const queue = (name: string, vo: string) => ({
+      name,
+      vo,
+      maxPilots: 10,
+      allowContainment: ['none' as const],
+    });
+    const lab = await openLab(database, { queues: [queue('q1', 'physics'), queue('q2', 'biology')] });
+    await pilotOf(lab, '1.0.0');
+    const left = await pilotOf(lab, '2.0.0');
+    await pilotOf(lab, '2.0.0');
+    const [submission] = await takeSubmissions(lab, 1);
+    const older = { ...release('2.0.0'), metadata: { root: 1, timestamp: 7 } };
+    await enrolPilot(lab.context, newId(), enrolBody(submission!, newKey(), { release: older }));
+    await newPilot(lab);
+    await leavePilot(lab.context, left, newId(), body('leavePilot', { reason: 'idle', jobsDone: 0 }));
+    say(lab, { '1.0.0': 'withdrawn' });
+    const { releases } = await runningReleases(lab.context, shifter);
+    const row = (version: string | null, pilots: number, standing = 'good') => {
+      const channel = version === null ? null : 'stable';
+      return { queue: 'q1', version, channel, pilots, standing };
+    };
+    const [most, ...others] = releases;
+    assert.deepEqual(most, row('2.0.0', 2));
+    const byVersion = (a: { version: string | null }) => (a.version === null ? 1 : -1);
+    assert.deepEqual(others.toSorted(byVersion), [row('1.0.0', 1, 'withdrawn'), row(null, 1)]);
+    const biologist = member('biologist', ['submitter'], ['biology']);
+    assert.deepEqual(await runningReleases(lab.context, biologist), { releases: [] });
   });
 });
