@@ -8,12 +8,15 @@ import { pino } from 'pino';
 import { buildVersion } from '../../../lib/build-version.ts';
 import { systemClock, type Clock } from '../../../lib/clock.ts';
 import { silentLog } from '../../../lib/log.ts';
+import { ReleaseConfig } from '../../../signing/config/schema.ts';
 import { openKeyDirectory } from '../../../signing/keys/key-directory.ts';
 import { passphraseSource } from '../../../signing/keys/passphrase.ts';
-import { places } from '../../../signing/release/layout.ts';
 import { RefreshDaemon } from '../../../signing/release/refresh/refresh-daemon.ts';
+import { initRepository } from '../../../signing/release/repository/init-repository.ts';
+import { publish, refresh } from '../../../signing/release/repository/publish.ts';
 import { openRepository } from '../../../signing/release/repository/repository.ts';
 import { withRepositoryLock } from '../../../signing/release/repository/repository-lock.ts';
+import { fileStorage } from '../../../signing/release/storage/file-storage.ts';
 import { serveRefresh } from '../../../signing/release/refresh/serve-refresh.ts';
 import { startDaemon } from '../../lab/daemon.ts';
 import { makeReleaseRepository, type ReleaseRepositoryLab } from '../../lab/release-repository.ts';
@@ -71,13 +74,16 @@ test('a round signs the timestamp, and leaves one alone that is younger than hal
 });
 
 test('where nothing was ever published, both the command and the daemon say so', async t => {
-  const { lab, daemon } = await daemonLab(t);
-  await lab.context.storage.remove(`${places.metadata}/timestamp.json`);
-  await assert.rejects(lab.refresh(), { code: 'E_REPOSITORY_UNPUBLISHED' });
+  const { lab } = await daemonLab(t);
+  const context = { ...lab.context, storage: fileStorage(await temporaryDirectory(t, 'refresh-cut')) };
+  const onStep = (step: string) => assert.notEqual(step, 'write timestamp.json', 'cut');
+  await assert.rejects(initRepository({ ...context, onStep, config: ReleaseConfig.parse({}) }), /cut/);
+  await assert.rejects(refresh(context), { code: 'E_REPOSITORY_UNPUBLISHED' });
+  const daemon = new RefreshDaemon({ context, intervalSeconds: 1800, log: silentLog });
   assert.equal(await daemon.round(), 'failed');
   assert.match(daemon.failure!, /^E_REPOSITORY_UNPUBLISHED: .*release publish/);
-  await lab.publish();
-  assert.equal(await daemon.round(), 'fresh');
+  await publish(context);
+  assert.equal(await daemon.round(), 'fresh', daemon.failure);
 });
 
 test('two daemons on one repository sign once', async t => {
