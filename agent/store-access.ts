@@ -1,5 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { PathHealth } from '../codecache/client/path-health.ts';
+import type { Clock } from '../lib/clock.ts';
+import { PilotageError } from '../lib/errors.ts';
 import type { Logger } from '../lib/log.ts';
 import type { Bootstrap, ReleaseRef } from '../lib/protocol/release.ts';
 import type { AskStore } from './release-watch.ts';
@@ -11,6 +14,9 @@ export interface StoreAccess {
   caches: readonly string[];
   queue: string;
   site: string;
+  /** What this pilot has seen of the caches: one that is down is not found out at each question. */
+  health: PathHealth;
+  clock: Clock;
 }
 
 /**
@@ -23,9 +29,10 @@ export async function findStoreAccess(options: {
   /** PILOTAGE_STORE, as the wrapper exports it. */
   storeDirectory?: string | undefined;
   bootstrap: Bootstrap;
+  clock: Clock;
   log: Logger;
 }): Promise<StoreAccess | null> {
-  const { sandbox, storeDirectory, bootstrap, log } = options;
+  const { sandbox, storeDirectory, bootstrap, clock, log } = options;
   const file = join(sandbox, 'root.json');
   const trustedRoot = await readFile(file).catch(() => undefined);
   if (trustedRoot === undefined || storeDirectory === undefined) {
@@ -34,17 +41,20 @@ export async function findStoreAccess(options: {
     return null;
   }
   const { caches, queue, site } = bootstrap;
-  return { trustedRoot, storeDirectory, caches, queue, site };
+  return { trustedRoot, storeDirectory, caches, queue, site, health: new PathHealth({ clock }), clock };
 }
 
 /** A cache that is silent now may answer with the next question. */
 const PATIENCE_SECONDS = 5;
 
-/** Asks through the verified client, which is loaded with the first question: most pilots end before it. */
+/**
+ * Asks through the verified client, which is loaded with the first question: most pilots end before it. Each question also
+ * brings the node's store under its quota.
+ */
 export function askStore(access: StoreAccess, release: ReleaseRef, log: Logger): AskStore {
   return async ({ floors, signal }) => {
     const { checkRelease } = await import('../codecache/client/check-release.ts');
-    return checkRelease({
+    const answer = await checkRelease({
       ...access,
       floors,
       signal,
@@ -53,5 +63,21 @@ export function askStore(access: StoreAccess, release: ReleaseRef, log: Logger):
       using: [release.sha256],
       patienceSeconds: PATIENCE_SECONDS,
     });
+    await makeRoom(access, log);
+    return answer;
   };
+}
+
+/** Wrappers remove only what is old: where no client installs, the pilots are who keep the store under its quota. */
+async function makeRoom({ storeDirectory, clock }: StoreAccess, log: Logger): Promise<void> {
+  const { withNodeLock } = await import('../codecache/client/node-lock.ts');
+  const { DEFAULT_STORE_BYTES, pruneStore } = await import('../codecache/client/prune-store.ts');
+  const quota = { directory: storeDirectory, maxBytes: DEFAULT_STORE_BYTES, clock, log };
+  try {
+    await withNodeLock({ storeDirectory, clock, waitSeconds: 0 }, () => pruneStore(quota));
+  } catch (error) {
+    // Who holds the lock installs, or tidies; the next question comes.
+    if (error instanceof PilotageError && error.code === 'E_STORE_LOCKED') return;
+    log.warn({ err: error }, 'the node store could not be brought under its quota');
+  }
 }
