@@ -42,14 +42,15 @@ export async function addFromGit(
   const { signal } = context;
   const version = checked(releaseVersion, context.tag.replace(/^v(?=[0-9])/, ''), 'version');
   const path = checkedPath(context.path ?? '.');
-  const tag = await resolveTag({
-    directory: context.git,
-    tag: context.tag,
-    verify: context.verifyTag ?? false,
-    signal,
-  });
   const directory = await mkdtemp(join(tmpdir(), 'pilotage-git-'));
   try {
+    const tag = await resolveTag({
+      directory: context.git,
+      tag: context.tag,
+      work: directory,
+      verify: context.verifyTag ?? false,
+      signal,
+    });
     const tree = join(directory, 'tree');
     await mkdir(tree);
     context.onStep?.(`export ${tag.commit}`);

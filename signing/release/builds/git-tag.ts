@@ -1,11 +1,9 @@
 import { createWriteStream } from 'node:fs';
-import type { Readable } from 'node:stream';
-import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { extract } from 'tar';
 import { signingError } from '../../errors.ts';
 import { invalidTarball } from './inspect-tarball.ts';
-import { runProgram, type ProgramEnd } from './run-program.ts';
+import { git, gitFailed, need, openObjects, runGit, type GitObjects, type GitOptions } from './run-git.ts';
 
 export interface GitTag {
   /** Directory of the repository. */
@@ -15,35 +13,25 @@ export interface GitTag {
   commit: string;
   /** When it was committed, `2026-11-22T15:00:00Z`. */
   committedAt: string;
+  /** Where its tree is read from. */
+  objects: GitObjects;
 }
 
-interface GitOptions {
-  directory: string;
-  signal?: AbortSignal | undefined;
-}
-
-const SECONDS = 60;
 const EXPORT_SECONDS = 600;
 const MAX_EXPORT_BYTES = 1024 * 2 ** 20;
-/** Settings of the repository that run programs or change bytes do not apply, and nothing is fetched. */
-const SETTINGS = [
-  'core.hooksPath=/dev/null',
-  'core.fsmonitor=false',
-  'core.autocrlf=false',
-  'core.eol=lf',
-  'tar.umask=0022',
-  'protocol.allow=never',
-].flatMap(setting => ['-c', setting]);
 
 /**
  * Finds the commit of a tag, annotated or not.
  *
+ * @param options.work an empty directory of the caller's, to which what is read of the repository belongs.
  * @param options.verify wants a good signature of a key that git trusts (gpg or ssh), for a tag of this very name.
  * @throws E_TAG_UNKNOWN (no such tag, or one that names no commit), E_TAG_SIGNATURE, E_GIT_FAILED.
  */
-export async function resolveTag(options: GitOptions & { tag: string; verify?: boolean }): Promise<GitTag> {
-  const { directory, tag } = options;
-  await need(options, ['rev-parse', '--git-dir'], 'This is not a git repository that can be read.');
+export async function resolveTag(
+  options: Pick<GitOptions, 'directory' | 'signal'> & { tag: string; work: string; verify?: boolean },
+): Promise<GitTag> {
+  const { directory, tag, signal } = options;
+  const objects = await openObjects({ directory, signal }, options.work);
   const unknown = (message: string, found: string) =>
     signingError({
       code: 'E_TAG_UNKNOWN',
@@ -56,8 +44,8 @@ export async function resolveTag(options: GitOptions & { tag: string; verify?: b
   if (!/^(?!.*(\.\.|\/\/|\.lock$|[/.]$))[A-Za-z0-9][A-Za-z0-9._/+-]{0,99}$/.test(tag)) {
     throw unknown('This cannot be the name of a tag.', tag);
   }
-  const idOf = async (name: string) => {
-    const found = await git(options, ['rev-parse', '--verify', '--quiet', '--end-of-options', name]);
+  const idOf = async (name: string, from: GitOptions = { directory, signal }) => {
+    const found = await git(from, ['rev-parse', '--verify', '--quiet', '--end-of-options', name]);
     return found.exit === 0 ? found.output : undefined;
   };
   const object = await idOf(`refs/tags/${tag}`);
@@ -66,12 +54,13 @@ export async function resolveTag(options: GitOptions & { tag: string; verify?: b
     throw unknown(`There is no tag "${tag}" here.`, isBranch ? `a branch "${tag}"` : 'no such tag');
   }
   // From here on by object id: a tag that moves meanwhile changes nothing.
-  if (options.verify) await verifySignature(options, object);
-  const commit = await idOf(`${object}^{commit}`);
+  const inside = { directory, signal, objects };
+  if (options.verify) await verifySignature({ ...inside, forUser: true, tag }, object);
+  const commit = await idOf(`${object}^{commit}`, inside);
   if (commit === undefined) throw unknown(`The tag "${tag}" names no commit.`, object);
-  const time = await need(options, ['show', '-s', '--format=%ct', commit], 'The commit cannot be read.');
+  const time = await need(inside, ['show', '-s', '--format=%ct', commit], 'The commit cannot be read.');
   const committedAt = new Date(Number(time) * 1000).toISOString().replace('.000Z', 'Z');
-  return { directory, tag, commit, committedAt };
+  return { directory, tag, commit, committedAt, objects };
 }
 
 /**
@@ -93,12 +82,12 @@ export async function exportTag(tag: GitTag, to: string, signal?: AbortSignal): 
       yield chunk;
     }
   };
-  const git = { directory: tag.directory, signal };
-  const ended = await run(git, ['archive', '--format=tar', tag.commit], EXPORT_SECONDS, stdout =>
+  const options = { directory: tag.directory, objects: tag.objects, signal };
+  const ended = await runGit(options, ['archive', '--format=tar', tag.commit], EXPORT_SECONDS, stdout =>
     pipeline(stdout, bounded, createWriteStream(archive, { mode: 0o600 })),
   );
   if (ended.exit !== 0 || ended.stopped !== null)
-    throw failed(tag.directory, 'The tree cannot be read.', ended);
+    throw gitFailed(tag.directory, 'The tree cannot be read.', ended);
   let refused: Error | undefined;
   await extract({
     file: archive,
@@ -122,58 +111,6 @@ async function verifySignature(options: GitOptions & { tag: string }, object: st
     expected: `a good signature of a trusted key on the tag ${options.tag}`,
     found: ended.exit === 0 ? `a signature on the tag ${ended.output.slice(0, 100)}` : ended.complaint,
     rule: '--verify-tag',
-    fix: 'Check it by hand: git verify-tag. Import the signer’s key, or have the tag signed.',
+    fix: 'Check it by hand: git verify-tag. Import the signer’s key, and name the allowed signers in your own settings (git config --global): those of the repository do not count. Or have the tag signed.',
   });
 }
-
-async function need(options: GitOptions, args: string[], message: string): Promise<string> {
-  const ended = await git(options, args);
-  if (ended.exit === 0) return ended.output;
-  throw failed(options.directory, message, ended);
-}
-
-async function git(options: GitOptions, args: string[]): Promise<ProgramEnd & { output: string }> {
-  let output = '';
-  const ended = await run(options, args, SECONDS, async stdout => (output = (await text(stdout)).trim()));
-  return { ...ended, output };
-}
-
-async function run(
-  options: GitOptions,
-  args: string[],
-  seconds: number,
-  output: (stdout: Readable) => Promise<unknown>,
-): Promise<ProgramEnd> {
-  try {
-    return await runProgram(['git', ...SETTINGS, ...args], {
-      cwd: options.directory,
-      env: gitEnvironment(),
-      seconds,
-      signal: options.signal,
-      output,
-    });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    throw failed(options.directory, 'There is no such directory, or no git on this machine.', null);
-  }
-}
-
-/** No GIT_DIR of a surrounding hook, no replaced objects, no question at a terminal. */
-const gitEnvironment = (): Record<string, string> => ({
-  PATH: process.env.PATH ?? '/usr/bin:/bin',
-  HOME: process.env.HOME ?? '/',
-  ...(process.env.GNUPGHOME === undefined ? {} : { GNUPGHOME: process.env.GNUPGHOME }),
-  LC_ALL: 'C',
-  GIT_TERMINAL_PROMPT: '0',
-  GIT_OPTIONAL_LOCKS: '0',
-  GIT_NO_REPLACE_OBJECTS: '1',
-});
-
-const failed = (where: string, message: string, ended: ProgramEnd | null) =>
-  signingError({
-    code: 'E_GIT_FAILED',
-    message,
-    where,
-    ...(ended && { found: ended.stopped ?? (ended.complaint || `exit ${ended.exit}`) }),
-    fix: 'Check the directory with git by hand; --git names a repository, bare or not.',
-  });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmod, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { access, chmod, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { before, after, test } from 'node:test';
@@ -10,6 +10,7 @@ import { addFromGit } from '../../../signing/release/builds/add-from-git.ts';
 import { targetPlace } from '../../../signing/release/layout.ts';
 import { everReleased, releaseHistory } from '../../../signing/release/history/release-history.ts';
 import { releaseDiff } from '../../../signing/release/history/release-diff.ts';
+import { sha256Of } from '../../../signing/release/metadata/role-metadata.ts';
 import { openRepository } from '../../../signing/release/repository/repository.ts';
 import { revoke } from '../../../signing/release/channels/revoke.ts';
 import { releaseLog } from '../../../signing/release/repository/verify-repository.ts';
@@ -209,27 +210,72 @@ test('a tree that is no pilot, and a manifest that disagrees with the tag, are r
   await assert.rejects(add(source, '6.0.0', { path: '../x' }), { code: 'E_USAGE' });
 });
 
-test('a signature is wanted of the tag itself, under its own name', async () => {
+test('a signature is wanted of the tag itself, under its own name', async t => {
   const source = await checkout({ 'pilot.mjs': pilot });
   const key = join(directory, 'signing-key');
   execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', key]);
   await writeFile(join(directory, 'signers'), `ann@lab ${await readFile(`${key}.pub`, 'utf8')}`);
-  for (const [name, value] of [
-    ['gpg.format', 'ssh'],
-    ['user.signingkey', key],
-    ['gpg.ssh.allowedSignersFile', join(directory, 'signers')],
-  ] as const) {
-    source.git('config', name, value);
-  }
+  source.git('config', 'gpg.format', 'ssh');
+  source.git('config', 'user.signingkey', key);
   source.git('tag', '--sign', '--message', 'release', 'v7.0.0');
   source.git('tag', '--annotate', '--message', 'unsigned', 'v7.0.1');
   source.git('tag', 'v7.0.2');
   source.git('update-ref', 'refs/tags/v7.0.3', 'refs/tags/v7.0.0');
   const code = 'E_TAG_SIGNATURE';
+  // Whose signatures are good is not for the repository to say.
+  source.git('config', 'gpg.ssh.allowedSignersFile', join(directory, 'signers'));
+  await assert.rejects(add(source, 'v7.0.0', { verifyTag: true }), { code });
+  const settings = join(directory, 'settings-of-the-manager');
+  await writeFile(settings, `[gpg "ssh"]\n\tallowedSignersFile = ${join(directory, 'signers')}\n`);
+  process.env.GIT_CONFIG_GLOBAL = settings;
+  t.after(() => delete process.env.GIT_CONFIG_GLOBAL);
   await assert.rejects(add(source, 'v7.0.1', { verifyTag: true }), { code });
   await assert.rejects(add(source, 'v7.0.2', { verifyTag: true }), { code });
   await assert.rejects(add(source, 'v7.0.3', { verifyTag: true }), { code, found: /on the tag v7\.0\.0/ });
   assert.equal((await add(source, 'v7.0.0', { verifyTag: true })).added, true);
+});
+
+test('settings and attributes of a hostile repository run nothing and change no byte', async () => {
+  const source = await checkout({ 'src/pilot.mjs': pilot, '.gitattributes': '*.mjs filter=evil ident\n' });
+  const proof = join(directory, 'it-ran');
+  const evil = join(directory, 'evil');
+  await writeFile(evil, `#!/bin/sh\ntouch ${proof}\ncat\necho evil\nexit 0\n`, { mode: 0o755 });
+  const tagged = `object ${source.git('rev-parse', 'HEAD')}\ntype commit\ntag 7.1.1\ntagger A <a@lab> 1793527200 +0000\n\n`;
+  const object = join(directory, 'signed-tag');
+  await writeFile(object, `${tagged}x\n-----BEGIN PGP SIGNATURE-----\n\niQ==\n-----END PGP SIGNATURE-----\n`);
+  source.git('update-ref', 'refs/tags/7.1.1', source.git('hash-object', '-t', 'tag', '-w', object));
+  source.git('tag', '7.1.0');
+  for (const name of [
+    'filter.evil.smudge',
+    'gpg.program',
+    'tar.tar.command',
+    'core.fsmonitor',
+    'core.pager',
+  ]) {
+    source.git('config', name, evil);
+  }
+  source.git('config', 'log.showSignature', 'true');
+  await writeFile(join(source.directory, '.git/info/attributes'), 'src/pilot.mjs export-ignore\n');
+  assert.equal((await add(source, '7.1.0', { path: 'src' })).added, true);
+  await assert.rejects(add(source, '7.1.1', { path: 'src', verifyTag: true }), { code: 'E_TAG_SIGNATURE' });
+  assert.equal((await signed('7.1.0'))!.files['pilot.mjs'], sha256Of(Buffer.from(pilot)));
+  await assert.rejects(access(proof), { code: 'ENOENT' });
+});
+
+test('a shallow clone, and a repository with SHA-256 ids, are read as any other', async () => {
+  const source = await checkout({ 'pilot.mjs': pilot });
+  await source.commit({ more: 'x' });
+  source.git('tag', '7.2.0');
+  const clone = join(directory, 'shallow');
+  source.git('clone', '--quiet', '--depth', '1', `file://${source.directory}`, clone);
+  assert.equal((await add({ ...source, directory: clone }, '7.2.0')).added, true);
+  const other = join(directory, 'sha256');
+  source.git('init', '--quiet', '--object-format=sha256', other);
+  await writeFile(join(other, 'pilot.mjs'), pilot);
+  for (const line of ['add --all', 'commit --quiet --message x', 'tag 7.2.1']) {
+    source.git('-C', other, ...line.split(' '));
+  }
+  assert.equal((await add({ ...source, directory: other }, '7.2.1')).commit!.length, 64);
 });
 
 test('attachments join a version later, keep their bytes, and have plain names', async () => {
