@@ -34,7 +34,9 @@ export async function readRoots(copy: Copy): Promise<RootChain> {
       if (chain.fresh.length === 0) chain.before = trusted.root;
     }
     if (!bytes) break;
-    if (version === pinned && !Buffer.from(bytes).equals(trustedRoot)) throw otherRepository(copy, path);
+    if (version === pinned && !Buffer.from(bytes).equals(trustedRoot)) {
+      throw isNew ? otherSource(`${from.name}/${path}`) : otherTarget(to.where(copy.at(path)));
+    }
     if (trusted) trusted.updateRoot(bytes);
     else {
       const at = (file: string) => `${from.name}/${file}`;
@@ -61,11 +63,16 @@ async function recall({ to, at, repairs }: Copy, trusted: TrustedMetadata): Prom
   }
 }
 
-const otherRepository = ({ from }: Copy, path: string) =>
+const otherRepository = (where: string, fix: string) =>
   signingError({
     code: 'E_TUF_SIGNATURE',
     message: 'This is another repository: its root of that version is not the pinned one.',
-    where: `${from.name}/${path}`,
+    where,
     rule: 'everything is verified from the pinned root on',
-    fix: 'Check the address, and the file given as --root.',
+    fix,
   });
+
+const otherSource = (where: string) =>
+  otherRepository(where, 'Check the address, and the file given as --root.');
+const otherTarget = (where: string) =>
+  otherRepository(where, 'Name an empty place to copy to; this one holds a copy of something else.');

@@ -8,6 +8,7 @@ import { serveStore } from '../../../codecache/origin/serve-store.ts';
 import { systemClock } from '../../../lib/clock.ts';
 import { silentLog } from '../../../lib/log.ts';
 import { places } from '../../../signing/release/layout.ts';
+import { openUrl } from '../../../signing/release/metadata/read-url.ts';
 import { exportTree } from '../../../signing/release/mirror/export.ts';
 import { publicSource, storageSource } from '../../../signing/release/mirror/public-source.ts';
 import { syncMirror } from '../../../signing/release/mirror/sync-mirror.ts';
@@ -19,7 +20,7 @@ import { makeReleaseRepository, type ReleaseRepositoryLab } from '../../lab/rele
 import { makeTemporaryDirectory, temporaryDirectory } from '../../lab/temporary.ts';
 import { startNginx } from '../../lab/nginx.ts';
 import { testStorage } from '../../lab/storages.ts';
-import { get } from '../codecache/web.ts';
+import { get, upstream } from '../codecache/web.ts';
 import { runWrapper } from '../codecache/wrapper-box.ts';
 
 let directory: string;
@@ -129,7 +130,8 @@ test('nginx with our configuration serves an export to nodes, with the freshness
     'targets',
     '',
   ];
-  const halfADay = (value: unknown) => String(value).replace(/stale-if-error=8[56]\d{3}/, 'stale-if-error=43200');
+  const halfADay = (value: unknown) =>
+    String(value).replace(/stale-if-error=8[56]\d{3}/, 'stale-if-error=43200');
   for (const path of asked) {
     const [theirs, own] = [await get(`${nginx}/${path}`), await get(`${ours}/${path}`)];
     assert.equal(theirs.status, own.status, path);
@@ -287,6 +289,36 @@ test('a source that never ends a file is left when it has given more than was si
   const mirror = { sources: [endless], to, trustedRoot: lab.rootJson, clock: systemClock };
   await assert.rejects(syncMirror(mirror), { code: 'E_TARGET_LENGTH' });
   assert.ok(given < 1 << 20);
+});
+
+test('a source that only drips is left, so that the next one is asked', async t => {
+  const served = await upstream(t, (request, response) => {
+    if (request.url === '/moved') return void response.writeHead(302, { location: '/log.jsonl' }).end();
+    response.writeHead(200).write(Buffer.alloc(request.url === '/drip' ? 10 : 1 << 16));
+    if (request.url !== '/drip') response.end();
+  });
+  const minutes = () => {
+    let now = 0;
+    return { monotonic: () => (now += 31_000) };
+  };
+  const bytes = async (path: string) => {
+    const parts = await Array.fromAsync((await openUrl(served.url, path, minutes()))!);
+    return Buffer.concat(parts).length;
+  };
+  assert.equal(await bytes('flows'), 1 << 16);
+  await assert.rejects(bytes('drip'), { code: 'E_TIMEOUT', where: `${served.url}/drip` });
+  await assert.rejects(bytes('moved'), { code: 'E_UNREACHABLE' });
+  assert.equal(served.count('log.jsonl'), 0, 'no redirect is followed');
+});
+
+test('what holds a copy of another repository is not written over, and is named', async t => {
+  const other = await makeReleaseRepository({ directory: await temporaryDirectory(t) });
+  const before = await tree(other.publicDirectory);
+  const where = join(other.publicDirectory, 'metadata/1.root.json');
+  const directory = other.publicDirectory;
+  await assert.rejects(exportTree({ ...lab.context, directory }), { code: 'E_TUF_SIGNATURE', where });
+  await assert.rejects(sync(other.context.storage, lab.publicDirectory), { code: 'E_TUF_SIGNATURE', where });
+  assert.deepEqual(await tree(directory), before);
 });
 
 test('of two sources that are signed alike and tell different histories, only one is followed', async t => {
