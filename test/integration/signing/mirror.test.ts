@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { cp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { fetchRelease } from '../../../codecache/client/fetch-release.ts';
 import { serveStore } from '../../../codecache/origin/serve-store.ts';
 import { systemClock } from '../../../lib/clock.ts';
@@ -14,11 +15,14 @@ import { publicSource, storageSource } from '../../../signing/release/mirror/pub
 import { syncMirror } from '../../../signing/release/mirror/sync-mirror.ts';
 import { refresh } from '../../../signing/release/repository/publish.ts';
 import { fileStorage } from '../../../signing/release/storage/file-storage.ts';
+import { openStorage } from '../../../signing/release/storage/open-storage.ts';
 import type { Storage } from '../../../signing/release/storage/storage.ts';
+import { startDaemon } from '../../lab/daemon.ts';
 import { releaseCommand } from '../../lab/release-command.ts';
 import { makeReleaseRepository, type ReleaseRepositoryLab } from '../../lab/release-repository.ts';
 import { makeTemporaryDirectory, temporaryDirectory } from '../../lab/temporary.ts';
 import { startNginx } from '../../lab/nginx.ts';
+import { waitUntil } from '../../lab/wait-until.ts';
 import { testStorage } from '../../lab/storages.ts';
 import { get, upstream } from '../codecache/web.ts';
 import { runWrapper } from '../codecache/wrapper-box.ts';
@@ -348,7 +352,7 @@ const forge = async (file: string) =>
     (await readFile(file, 'utf8')).replace(/"version":(\d+)/, (_, n) => `"version":${Number(n) + 1}`),
   );
 
-test('the commands: export, mirror sync once and for ever, refusals as JSON', async t => {
+test('the commands: export, mirror sync once, refusals as JSON', async t => {
   const place = await temporaryDirectory(t);
   const run = await releaseCommand(place);
   const rootFile = join(lab.publicDirectory, 'metadata/1.root.json');
@@ -365,4 +369,45 @@ test('the commands: export, mirror sync once and for ever, refusals as JSON', as
   );
   assert.equal(refused.code, 2);
   assert.equal((JSON.parse(refused.stderr) as { code: string }).code, 'E_FILE_MISSING');
+});
+
+test('the command that goes on outlives rounds that fail, follows what comes, and ends on SIGTERM', async t => {
+  const place = await temporaryDirectory(t);
+  const [source, mirror] = [join(place, 'source'), `sqlite:${place}/mirror.db`];
+  const show = async () => {
+    const copy = await alteredTree();
+    await rename(copy, source);
+    return readFile(join(source, 'metadata/timestamp.json'));
+  };
+  const rootFile = join(lab.publicDirectory, 'metadata/1.root.json');
+  const daemon = await startDaemon({
+    name: 'mirror',
+    command: process.execPath,
+    args: [
+      fileURLToPath(new URL('../../../pilotage.ts', import.meta.url)),
+      ...`release mirror sync --from ${source} --to ${mirror} --root ${rootFile}`.split(' '),
+      ...'--interval-seconds 1'.split(' '),
+    ],
+    ready: ({ stdout }) => stdout().includes('"ready":true'),
+  });
+  t.after(() => daemon.stop());
+  const failures = () => daemon.stderr().split('could not be brought up to date').length - 1;
+  const follows = (bytes: Buffer) =>
+    waitUntil('the mirror has it', async () => {
+      const storage = await openStorage(mirror, 'read');
+      try {
+        return (await storage.read(`${places.metadata}/timestamp.json`, 1 << 20))?.equals(bytes);
+      } finally {
+        await storage.close();
+      }
+    });
+  await waitUntil('a round has failed', () => failures() > 0);
+  await follows(await show());
+  await rm(source, { recursive: true });
+  const before = failures();
+  await waitUntil('another one has failed', () => failures() > before);
+  await lab.refresh();
+  await follows(await show());
+  process.kill(daemon.pid, 'SIGTERM');
+  assert.deepEqual(await daemon.exited, { code: 0, signal: null }, daemon.stderr());
 });
