@@ -77,8 +77,7 @@ async function bundleOf(options: SourceOptions, out: string): Promise<BuiltBundl
   if (Number.isNaN(builtAtMs))
     throw usage('This is no time.', '--built-at', 'for example 2026-11-22T00:00:00Z');
   const built = await buildBundle({ certificates, vomsdir, policy, out, builtAtMs });
-  for (const warning of options.json ? [] : built.warnings)
-    process.stderr.write(`${describeIssue(warning)}\n`);
+  tell(built.warnings, options);
   return built;
 }
 
@@ -92,10 +91,11 @@ async function runPublish(
     const bundle = options.bundle ?? made!.file;
     const result = await withContext(options, async context => {
       const staged = await stageBundle({ ...context, ...signers(options), bundle });
-      if (options.stageOnly === true || staged.proposed)
-        return { ...staged, published: false, warnings: made?.warnings ?? [] };
+      tell(staged.warnings, options);
+      const warnings = [...(made?.warnings ?? []), ...staged.warnings];
+      if (options.stageOnly === true || staged.proposed) return { ...staged, published: false, warnings };
       await publish(context);
-      return { ...staged, published: true, warnings: made?.warnings ?? [] };
+      return { ...staged, published: true, warnings };
     });
     print(result, options, ({ manifest, sha256, trust, proposed, published }) =>
       [
@@ -119,6 +119,10 @@ function describe({ file, sha256, bytes, manifest }: BuiltBundle): string {
 }
 
 const describeIssue = ({ file, problem, fix }: Issue): string => `warning: ${file}: ${problem}. ${fix}`;
+
+function tell(warnings: readonly Issue[], { json }: { json?: boolean | undefined }): void {
+  if (!json) for (const warning of warnings) process.stderr.write(`${describeIssue(warning)}\n`);
+}
 
 const usage = (message: string, where: string, expected: string) =>
   libError({ code: 'E_USAGE', message, where, expected, fix: 'See --help.' });

@@ -137,6 +137,19 @@ interface Collecting {
   nowMs: number;
 }
 
+/** OpenSSL stops at the first number of a hash that is missing, so that what was left out would hide what follows it. */
+function closeGaps(files: Map<string, Buffer>): void {
+  const next = new Map<string, number>();
+  for (const [path, content] of [...files]) {
+    const hash = /^certificates\/([0-9a-f]{8})\.[0-9]$/.exec(path)?.[1];
+    if (hash === undefined) continue;
+    const number = next.get(hash) ?? 0;
+    next.set(hash, number + 1);
+    files.delete(path);
+    files.set(`certificates/${hash}.${number}`, content);
+  }
+}
+
 async function collectCertificates(
   directory: string,
   { found, take, warn, nowMs }: Collecting,
@@ -158,6 +171,7 @@ async function collectCertificates(
       return content;
     });
   }
+  closeGaps(found.files);
   found.authorities = new Set(authorities.map(({ der }) => der.toString('latin1'))).size;
   const ofKnown = (name: string) => hashes.has(name.slice(0, 8));
   for (const name of names.filter(name => /\.(signing_policy|namespaces)$/.test(name) && ofKnown(name))) {

@@ -37,7 +37,8 @@ export async function installAnchors(options: {
   const versions = join(to, 'versions');
   await ensureDirectory(versions, 0o755);
   const before = await readlink(current).then(basename, () => undefined);
-  if (before === id) return { ...paths, changed: false };
+  // A link alone is not enough: temporary directories are cleaned.
+  if (before === id && (await stat(current).catch(() => undefined))) return { ...paths, changed: false };
   try {
     await makeVersion(from, versions, id);
     const link = join(to, `.current.${randomBytes(6).toString('hex')}`);

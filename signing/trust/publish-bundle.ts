@@ -4,6 +4,7 @@ import { inspectTarball, invalidTarball } from '../release/builds/inspect-tarbal
 import { targetPlace, TRUST_TARGET } from '../release/layout.ts';
 import { withRepository, type ReleaseContext } from '../release/repository/repository.ts';
 import { targetFile } from '../release/metadata/role-metadata.ts';
+import type { Issue } from './check-file.ts';
 import type { TrustManifest } from './build-bundle.ts';
 import { bundleLimits } from './unpack-bundle.ts';
 
@@ -18,6 +19,7 @@ export interface StagedBundle {
   trust: number;
   /** True: that version waits for more signatures. */
   proposed: boolean;
+  warnings: Issue[];
 }
 
 /**
@@ -38,8 +40,10 @@ export const stageBundle = (
         keep: ['manifest.json'],
       });
       const manifest = manifestOf(contents.kept.get('manifest.json'), context.bundle);
-      const result = { path: TRUST_TARGET, sha256, bytes, manifest };
       const { signed } = repository.roles.trust.metadata;
+      const before = signed.targets[TRUST_TARGET]?.custom.builtAt;
+      const warnings = warningsOf(manifest, { file: context.bundle, before, nowMs: context.clock.now() });
+      const result = { path: TRUST_TARGET, sha256, bytes, manifest, warnings };
       if (signed.targets[TRUST_TARGET]?.hashes.sha256 === sha256) {
         return { ...result, staged: false, trust: signed.version, proposed: false };
       }
@@ -55,6 +59,21 @@ export const stageBundle = (
       return { ...result, staged: !proposed, trust, proposed };
     }),
   );
+
+/** It is published all the same: nodes with an old bundle are better off than nodes with none. */
+function warningsOf(
+  { builtAt, nextUpdate }: TrustManifest,
+  { file, before, nowMs }: { file: string; before: unknown; nowMs: number },
+): Issue[] {
+  const fix = 'Fetch the lists (fetch-crl), then bundle and publish again.';
+  const issues: Issue[] = [];
+  const warn = (problem: string) => issues.push({ severity: 'warning', file, problem, fix });
+  if (nextUpdate !== null && Date.parse(nextUpdate) <= nowMs)
+    warn(`a revocation list in it ran out at ${nextUpdate}: certificates of its authority are refused`);
+  if (typeof before === 'string' && Date.parse(builtAt) < Date.parse(before))
+    warn(`it was built at ${builtAt}, before the one in force (${before}): nodes forget newer revocations`);
+  return issues;
+}
 
 function manifestOf(bytes: Buffer | undefined, bundle: string): TrustManifest {
   try {

@@ -15,8 +15,10 @@ import {
 import { join } from 'node:path';
 import { list } from 'tar';
 import { buildBundle } from '../../../signing/trust/build-bundle.ts';
+import { stageBundle } from '../../../signing/trust/publish-bundle.ts';
 import { installBundle } from '../../../signing/trust/unpack-bundle.ts';
 import { makeGridAuthority } from '../../lab/grid-authority.ts';
+import { makeReleaseRepository } from '../../lab/release-repository.ts';
 import { temporaryDirectory } from '../../lab/temporary.ts';
 import type { Ending } from '../../lab/temporary.ts';
 
@@ -160,6 +162,55 @@ describe('trust anchors', { concurrency: true }, () => {
     const thief = await makeGridAuthority({ directory: join(directory, 'thief') });
     await writeFile(file, await readFile(join(thief.certificates, `${thief.hash}.r0`)));
     await assert.rejects(bundle(), (error: { found: string }) => /did not sign it/.test(error.found));
+  });
+
+  test('OpenSSL finds the renewed authority when the one that ended is left out', async t => {
+    const { directory, authority, sources, out } = await open(t);
+    const { certificates, hash, caFile } = authority;
+    const good = await authority.issue('good');
+    const ended = await makeGridAuthority({ directory: join(directory, 'before'), days: 1 });
+    assert.equal(ended.hash, hash);
+    await rm(join(certificates, `${hash}.0`));
+    await writeFile(join(certificates, `${hash}.0`), await readFile(ended.caFile));
+    await writeFile(join(certificates, `${hash}.1`), await readFile(caFile));
+    const { manifest, warnings } = await buildBundle({
+      ...sources,
+      out,
+      builtAtMs: Date.now() + 2 * 86_400_000,
+    });
+    assert.deepEqual([manifest.authorities, warnings.length], [1, 1]);
+    const installed = await installBundle(out, join(directory, 'installed'));
+    assert.equal(verifies(installed.certificates, good).text, `${good}: OK\n`);
+  });
+
+  test('publishing lists that ran out, or a bundle older than the one in force, is told', async t => {
+    const { directory, bundle, out } = await open(t, { crlDays: 1 });
+    const { context } = await makeReleaseRepository({ directory: join(directory, 'release') });
+    const staged = async (builtAtMs: number, nowMs = builtAtMs) => {
+      await bundle(builtAtMs);
+      const clock = { ...context.clock, now: () => nowMs };
+      const { warnings } = await stageBundle({ ...context, clock, bundle: out });
+      return warnings.map(({ problem }) => problem);
+    };
+    const now = Date.now();
+    assert.deepEqual(await staged(now), []);
+    const [older, ...others] = await staged(now - 3_600_000, now);
+    assert.match(older!, /before the one in force .*forget newer revocations/);
+    assert.deepEqual(others, []);
+    const [late, ...more] = await staged(now + 1000, now + 2 * 86_400_000);
+    assert.match(late!, /ran out at/);
+    assert.deepEqual(more, []);
+  });
+
+  test('what was cleaned away is installed again', async t => {
+    const { directory, out, bundle } = await open(t);
+    await bundle();
+    const to = join(directory, 'installed');
+    const { certificates } = await installBundle(out, to);
+    const before = await readdir(certificates);
+    await rm(join(to, 'versions'), { recursive: true });
+    assert.equal((await installBundle(out, to)).changed, true);
+    assert.deepEqual(await readdir(certificates), before);
   });
 
   test('an installation that fails leaves the one before', async t => {
