@@ -3,6 +3,7 @@ import { libError } from '../../../lib/errors.ts';
 import { signingError } from '../../errors.ts';
 import { modelKey, type KnownKey } from '../../keys/signer.ts';
 import { authorityOf, checkAuthority, type Authority } from './authority.ts';
+import { readEventLog } from './event-log.ts';
 import { places, type Role } from '../layout.ts';
 import { signingState } from './publish.ts';
 import { withRepository, type ReleaseContext, type Repository } from './repository.ts';
@@ -45,7 +46,8 @@ export interface RotateResult {
 export const rotateKey = (context: ReleaseContext & RotateOptions): Promise<RotateResult> =>
   withRepository(context, async repository => {
     const { bareNodes } = repository.state.config;
-    const plan = await planKeys(repository, context);
+    const used = await namesInUse(repository);
+    const plan = await planKeys(repository, context, used);
     const changed = new Map<Role, Authority>();
     for (const role of context.roles) {
       const authority = nextAuthority(repository, role, plan, context.threshold);
@@ -54,7 +56,7 @@ export const rotateKey = (context: ReleaseContext & RotateOptions): Promise<Rota
     }
     refuseNothing(repository, changed);
     const drafts = draftsFor(repository, changed);
-    await recordNames(repository, plan.added);
+    await recordNames(repository, plan.added, used);
     const names = [...plan.removed, ...plan.added.map(key => key.name)];
     const details = { roles: context.roles.join(' '), keys: names.join(' ') || null };
     const state = signingState(repository);
@@ -79,7 +81,7 @@ interface KeyPlan {
 }
 
 /** Which keys go and which come; makes the new ones. */
-async function planKeys(repository: Repository, options: RotateOptions): Promise<KeyPlan> {
+async function planKeys(repository: Repository, options: RotateOptions, used: NamesInUse): Promise<KeyPlan> {
   const { context, state } = repository;
   const removed = [...(options.remove ?? onlyKey(repository, options))];
   for (const role of options.roles) {
@@ -97,19 +99,40 @@ async function planKeys(repository: Repository, options: RotateOptions): Promise
   }
   if (!options.add && !options.withoutNew) {
     for (const name of removed) {
-      const next = freeName(repository, name);
+      const next = freeName(used, name);
       const made = here.find(key => key.name === next); // by a rotation that was cut short
       if (!made) created.push(next);
       context.onStep?.(`make key ${next}`);
       added.push(made ?? (await context.keys.create(next)));
     }
   }
+  const back = added.find(({ keyId }) => removed.includes(state.keyNames[keyId] ?? ''));
+  if (back) throw sameKey(back, state.keyNames[back.keyId]!);
   return { removed, added, created };
 }
 
+/** Name -> key id of every key that is in a role or that the log tells of. */
+type NamesInUse = ReadonlyMap<string, string>;
+
+/** A name that a rotation recorded, and then was refused or cut short before its first signature, is free again. */
+async function namesInUse(repository: Repository): Promise<NamesInUse> {
+  const { root, targets, state, storage, anchor } = repository;
+  const listed = { ...root.metadata.signed.keys, ...targets.metadata.signed.delegations?.keys };
+  const logged = new Set<string>();
+  for (const { keys, details } of (await readEventLog(storage, anchor)).entries) {
+    for (const { name } of keys) logged.add(name);
+    for (const name of String(details.keys ?? '').split(' ')) logged.add(name);
+  }
+  const names = Object.entries(state.keyNames);
+  return new Map(
+    names
+      .filter(([id, name]) => Object.hasOwn(listed, id) || logged.has(name))
+      .map(([id, name]) => [name, id]),
+  );
+}
+
 /** `timestamp` -> `timestamp-next` -> `timestamp-next-2`: the first name that no key of the repository ever had. */
-function freeName(repository: Repository, name: string): string {
-  const taken = new Set(Object.values(repository.state.keyNames));
+function freeName(taken: NamesInUse, name: string): string {
   const base = name.replace(/-next(-\d+)?$/, '') + '-next';
   for (let number = 1; ; number += 1) {
     const next = number === 1 ? base : `${base}-${number}`;
@@ -151,11 +174,18 @@ function nextAuthority(
   };
 }
 
-/** @throws E_KEY_EXISTS when another key of the repository has one of the names. */
-async function recordNames(repository: Repository, added: readonly KnownKey[]): Promise<void> {
+/** @throws E_KEY_EXISTS when another key of the repository has one of the names, or one of the keys has another name. */
+async function recordNames(
+  repository: Repository,
+  added: readonly KnownKey[],
+  used: NamesInUse,
+): Promise<void> {
   const { state, storage } = repository;
-  const used = new Map(Object.entries(state.keyNames).map(([id, name]) => [name, id]));
-  for (const { name, keyId, where } of added) {
+  const names = new Map([...used].map(([name, id]) => [id, name]));
+  for (const key of added) {
+    const { name, keyId, where } = key;
+    const known = names.get(keyId);
+    if (known !== undefined && known !== name) throw sameKey(key, known);
     const other = used.get(name);
     if (other === undefined || other === keyId) continue;
     throw signingError({
@@ -167,7 +197,8 @@ async function recordNames(repository: Repository, added: readonly KnownKey[]): 
       fix: 'Make the new key under a name that was never used: the log speaks of keys by name.',
     });
   }
-  Object.assign(state.keyNames, Object.fromEntries(added.map(({ keyId, name }) => [keyId, name])));
+  for (const { keyId, name } of added) names.set(keyId, name);
+  state.keyNames = Object.fromEntries(names);
   await storage.replace(places.state, Buffer.from(JSON.stringify(state, null, 2) + '\n'));
 }
 
@@ -185,6 +216,19 @@ function refuseNothing(repository: Repository, changed: ReadonlyMap<Role, Author
     fix: 'Name keys with --add and --remove, or another --threshold.',
   });
 }
+
+const sameKey = ({ name, keyId, where }: KnownKey, known: string) =>
+  signingError({
+    code: 'E_KEY_EXISTS',
+    message:
+      name === known
+        ? `The key "${name}" cannot go and come at once.`
+        : `The key "${name}" is the one that the repository knows as "${known}".`,
+    where,
+    expected: 'a key that is new, or the name by which it is known',
+    found: `key id ${keyId.slice(0, 12)}`,
+    fix: 'Make a new key with "release key new"; look for a file that was copied under another name.',
+  });
 
 const notOfRole = (name: string, role: Role, names: readonly (string | undefined)[]) =>
   signingError({

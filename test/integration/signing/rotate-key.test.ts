@@ -5,6 +5,7 @@ import { after, before, test, type TestContext } from 'node:test';
 import { fetchRelease } from '../../../codecache/client/fetch-release.ts';
 import { systemClock } from '../../../lib/clock.ts';
 import { openKeyDirectory } from '../../../signing/keys/key-directory.ts';
+import type { KnownKey } from '../../../signing/keys/signer.ts';
 import { passphraseSource } from '../../../signing/keys/passphrase.ts';
 import { resignRole } from '../../../signing/release/repository/amend-role.ts';
 import { delegatedRoles, places, type Role } from '../../../signing/release/layout.ts';
@@ -291,6 +292,24 @@ test('what no role may become is refused before anything is signed', async () =>
   await refuses(two, 'E_KEY_SCHEME');
   await refuses({ roles: ['timestamp'], remove: ['timestamp'], add: ['edward'] }, 'E_KEY_SCHEME');
   assert.deepEqual(await context.storage.list(places.staged), []);
+  // The key that goes does not come back under another name, nor does one that was refused keep its name.
+  const keysDirectory = join(context.storage.name, '../keys');
+  const handOver = async (name: string, { keyId, public: parts }: KnownKey) => {
+    const text = JSON.stringify({ schema: 1, name, keyId, public: parts });
+    await writeFile(join(keysDirectory, `${name}.pub.json`), text);
+  };
+  const known = new Map((await context.keys.list()).map(key => [key.name, key]));
+  await handOver('anna', known.get('manager-1')!);
+  const again = { remove: ['manager-1', 'manager-2'], add: ['anna'] };
+  await refuses({ ...again, threshold: 1 }, 'E_KEY_EXISTS');
+  await refuses({ roles: ['root'], add: ['anna'] }, 'E_KEY_EXISTS');
+  await refuses({ remove: ['manager-1'], add: ['manager-1'], threshold: 1 }, 'E_KEY_EXISTS');
+  await handOver('dora', await ring(join(directory, 'wrong')).create('dora'));
+  const dora = { roles: ['root' as const], add: ['dora'], keyNames: ['root-1'] };
+  await refuses(dora, 'E_THRESHOLD_NOT_MET');
+  await rm(join(keysDirectory, 'dora.pub.json'));
+  await handOver('dora', await ring(join(directory, 'right')).create('dora'));
+  await refuses(dora, 'E_THRESHOLD_NOT_MET');
   // Beside enough ECDSA keys it is welcome, but does not count for bare nodes.
   await rotateKey({ ...context, roles: ['stable'], add: ['edward'] });
   const keyNames = ['edward', 'manager-1'];
