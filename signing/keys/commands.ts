@@ -215,9 +215,20 @@ async function runChangePassphrase(
     });
   }
   const old = await passphrasesOf(options)({ keyName: name!, where, isNew: false });
-  const next = await passphrasesOf(
-    options.newPassphraseFile === undefined ? {} : { passphraseFile: options.newPassphraseFile },
-  )({ keyName: name!, where, isNew: true });
+  if (options.newPassphraseFile === undefined && !hasTerminal()) {
+    throw libError({
+      code: 'E_USAGE',
+      message: 'There is nobody to ask for the new passphrase.',
+      where: '--new-passphrase-file',
+      expected: 'a file of mode 0600 with the new passphrase, or a terminal',
+      fix: 'Write it into a file, and name that with --new-passphrase-file.',
+    });
+  }
+  // Never what the environment names: that is where the present one is.
+  const next = await passphraseSource({
+    file: options.newPassphraseFile,
+    terminal: { input: process.stdin, output: process.stderr },
+  })({ keyName: name!, where, isNew: true });
   await changePassphrase(where, file, { old, new: next });
   print({ name, keyId: file.keyId, file: where }, options, () => `The key ${name} has a new passphrase.`);
 }

@@ -15,14 +15,24 @@ const KEPT_STDERR_BYTES = 2000;
  *
  * @param options.hasTerminal a person is there: the command stays in the foreground and can ask for a PIN. Without one it
  * gets a session of its own, so that the deadline ends whatever it started.
- * @throws E_KEY_UNREADABLE when others may write the file: it names a program that runs as the caller.
+ * @throws E_KEY_UNREADABLE when the file is another user's or others may write it: it names a program that runs as the caller.
  */
 export async function openExternalKey(
   file: ExternalKeyFile,
   path: string,
   options: { hasTerminal: boolean },
 ): Promise<Signer> {
-  const { mode } = await stat(path);
+  const { mode, uid } = await stat(path);
+  if (uid !== 0 && uid !== process.getuid?.()) {
+    throw signingError({
+      code: 'E_KEY_UNREADABLE',
+      message: 'This key file, which names a program to run, belongs to another user.',
+      where: path,
+      expected: `owner ${process.getuid?.()}, who runs this, or 0`,
+      found: `owner ${uid}`,
+      fix: `Check what it says and who put it there, then run: chown "$(id -u)" ${path}`,
+    });
+  }
   if ((mode & 0o022) !== 0) {
     throw signingError({
       code: 'E_KEY_UNREADABLE',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createPublicKey } from 'node:crypto';
 import { after, before, test } from 'node:test';
@@ -174,6 +174,12 @@ test('a key file that others can change names no program that we run', async () 
     code: 'E_KEY_UNREADABLE',
     found: 'mode 0666',
   });
+  await chmod(path, 0o600);
+  if (process.getuid!() === 0) {
+    await chown(path, 65_534, 65_534);
+    const opened = openExternalKey(file, path, { hasTerminal: false });
+    await assert.rejects(opened, { code: 'E_KEY_UNREADABLE', found: 'owner 65534' });
+  }
   const relative = SignerCommand.safeParse({ command: ['./sign.sh'] });
   assert.equal(relative.success, false);
 });

@@ -105,6 +105,8 @@ test('a passphrase is changed, and only who knows the old one can do it', async 
   await json(run('new', 'moving'));
   const next = join(directory, 'next');
   await writeFile(next, 'open barley\n', { mode: 0o600 });
+  // The environment's file holds the present passphrase, and is not taken for the new one.
+  await refused(run('change-passphrase', 'moving'), 2, 'E_USAGE');
   await json(run('change-passphrase', 'moving', '--new-passphrase-file', next));
   const again = run('change-passphrase', 'moving', '--new-passphrase-file', next);
   await refused(again, 2, 'E_PASSPHRASE_WRONG');
