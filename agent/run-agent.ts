@@ -137,7 +137,7 @@ async function takeCare(
   const ask = access && verified && askStore(access, verified.release, log);
   const watch = new ReleaseWatch({ ask, floors, clock, log });
   const trust = new TrustAnchors({ mode: config.trust, access, sandbox, floors, log });
-  await trust.renew(signal);
+  await trust.renew(AbortSignal.any([signal, options.stopping]));
   const upkeep = keepUp({ everySeconds: config.recheckSeconds, clock, signal }, async () => {
     await watch.look();
     await trust.renew(signal);
@@ -158,7 +158,7 @@ async function takeJobs(
   const endsAt = clock.monotonic() + config.lifetimeSeconds * 1000;
   let idleSince = clock.monotonic();
   let ownFaults = 0;
-  if (!pilot.trust.ready) {
+  if (!pilot.trust.ready && !stopping.aborted) {
     log.error({ trust: config.trust }, 'the trust anchors that every job needs cannot be had');
     return 'unfit';
   }

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
@@ -45,7 +48,12 @@ async function open(t: TestContext) {
   return { directory, repository, store, authority, nodeStore, publish };
 }
 
-async function startPilot(t: TestContext, lab: Awaited<ReturnType<typeof open>>, agent: Bootstrap['agent']) {
+async function startPilot(
+  t: TestContext,
+  lab: Awaited<ReturnType<typeof open>>,
+  agent: Bootstrap['agent'],
+  caches = [lab.store.url],
+) {
   const site = await startTlsSite(t, { heartbeatSeconds: 0.2, retrySeconds: 0.1 });
   const alice = site.client(site.users.alice);
   const { submissionId, secret } = await takeSubmission(site);
@@ -63,7 +71,7 @@ async function startPilot(t: TestContext, lab: Awaited<ReturnType<typeof open>>,
         secret,
         servers: [site.server.url],
         serverCa: site.ca,
-        caches: [lab.store.url],
+        caches,
         site: 'none',
         floors: null,
         agent: { idleSeconds: 0, waitSeconds: 0, sampleMs: 50, recheckSeconds: 1, ...agent },
@@ -104,6 +112,26 @@ describe('trust anchors on a bare node', { concurrency: true }, () => {
     );
     assert.equal(await pilot.ended, 0, pilot.stderr);
     assert.equal(pilot.summary.finished, 1);
+  });
+
+  test('that a silent cache withholds keep no pilot from leaving when it is told to', async t => {
+    const lab = await open(t);
+    let asked = false;
+    const silent = createServer(() => (asked = true));
+    silent.listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    t.after(() => {
+      silent.closeAllConnections();
+      silent.close();
+    });
+    const { port } = silent.address() as AddressInfo;
+    const { start } = await startPilot(t, lab, { trust: 'bundle' }, [`http://127.0.0.1:${port}`]);
+    const pilot = await start();
+    await waitUntil('the cache is asked', () => asked, { seconds: 20 });
+    pilot.child.kill('SIGTERM');
+    await waitUntil('it ends', () => pilot.child.exitCode !== null, { seconds: 10 });
+    await pilot.ended;
+    assert.equal(pilot.summary.reason, 'terminated');
   });
 
   test('that nobody signed keep only those from work who must have them', async t => {
