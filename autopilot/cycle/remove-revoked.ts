@@ -1,12 +1,12 @@
 import type { ReplyBody } from '../../lib/protocol.ts';
 import type { EngineJob, EngineSnapshot } from '../engines/engine.ts';
-import { askedToLeaveMs, noteRemoval } from '../ledger/removals.ts';
+import { lastRemovalMs, noteRemoval } from '../ledger/removals.ts';
 import { pilotById } from '../ledger/pilots.ts';
 import type { CycleContext } from './context.ts';
 
 /**
  * Ends the pilots whose release was killed, as the server lists them: each is asked once, with the reason in the ledger, and
- * ended by force when it is still there after `removeGraceSeconds`. Another factory's pilots are left to it.
+ * ended by force when it is still there after `removeGraceSeconds`, again after each. Another factory's pilots are left to it.
  */
 export async function removeRevoked(
   context: CycleContext,
@@ -22,7 +22,7 @@ export async function removeRevoked(
     const job = jobs.get(submissionId);
     const pilot = pilotById(db, submissionId);
     if (job === undefined || pilot === undefined || job.state === 'ended') continue;
-    const sinceMs = askedToLeaveMs(db, submissionId);
+    const sinceMs = lastRemovalMs(db, submissionId);
     if (sinceMs !== null && nowMs - sinceMs < context.config.removeGraceSeconds * 1000) continue;
     const note = `its release ${release} was revoked${sinceMs === null ? '' : ', and it did not end when asked'}`;
     noteRemoval(db, pilot, { note, nowMs });

@@ -4,10 +4,10 @@ import type { PilotRow } from './pilots.ts';
 /** Not a state of the pilot, which runs on until it has ended: only an entry in its history. */
 const REMOVING = 'removing';
 
-/** When the pilot was first asked to end because of its release, epoch milliseconds; null if it was not. */
-export function askedToLeaveMs(db: DatabaseSync, submissionId: string): number | null {
+/** When the pilot was last told to end because of its release, epoch milliseconds; null if it was not. */
+export function lastRemovalMs(db: DatabaseSync, submissionId: string): number | null {
   const row = db
-    .prepare('select min(at_ms) as at from pilot_event where submission_id = ? and to_state = ?')
+    .prepare('select max(at_ms) as at from pilot_event where submission_id = ? and to_state = ?')
     .get(submissionId, REMOVING) as { at: number | null };
   return row.at;
 }
