@@ -12,7 +12,7 @@ import { raisePast, recoverRepository, type RecoverResult } from '../mirror/reco
 import { syncMirror, type MirrorOptions, type MirrorResult } from '../mirror/sync-mirror.ts';
 import type { ReleaseContext } from '../repository/repository.ts';
 import { openStorage } from '../storage/open-storage.ts';
-import { collect, reading, withContext, type RepositoryOptions } from './options.ts';
+import { collect, letOthersRead, reading, withContext, type RepositoryOptions } from './options.ts';
 
 interface MirrorFlags {
   json?: boolean;
@@ -92,6 +92,7 @@ async function runMirror(options: MirrorFlags): Promise<void> {
     });
   }
   const trustedRoot = await readFileBounded(options.root);
+  letOthersRead();
   const to = await openStorage(options.to, 'make');
   try {
     const mirror: MirrorOptions = {

@@ -68,6 +68,7 @@ export async function withContext<T>(
   run: (context: ReleaseContext) => Promise<T>,
   scryptN?: number,
 ): Promise<T> {
+  letOthersRead();
   const storage = await openStorage(options.repo, scryptN === undefined ? 'write' : 'make');
   try {
     if (scryptN === undefined) await readState(storage);
@@ -77,10 +78,22 @@ export async function withContext<T>(
   }
 }
 
+/** What is public is for the users of store and daemon, whatever the umask; what is secret is made with modes of its own. */
+export const letOthersRead = () => void process.umask(0o022);
+
+/** In a container the user often has no name. */
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return `uid-${process.getuid?.()}`;
+  }
+}
+
 const contextOf = (options: RepositoryOptions, storage: Storage, scryptN?: number): ReleaseContext => ({
   storage,
   clock: systemClock,
-  actor: userInfo().username,
+  actor: userName(),
   keys: keyRingOf({ ...options, keys: options.keys ?? options.repo }, scryptN),
   propose: options.propose,
   onProposed: roles =>

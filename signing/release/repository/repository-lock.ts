@@ -12,7 +12,7 @@ interface LockOptions {
  * Holds the repository for one command while `run` works; a killed command leaves no lock behind.
  *
  * @param options.waitSeconds how long to wait for another command, default 30.
- * @throws E_REPOSITORY_LOCKED when it is still held then; E_REPOSITORY_UNREADABLE.
+ * @throws E_REPOSITORY_LOCKED when it is still held then; E_PERMISSION and what else the storage throws.
  */
 export async function withRepositoryLock<T>(options: LockOptions, run: () => Promise<T>): Promise<T> {
   const lock = await acquire(options);
@@ -26,7 +26,7 @@ export async function withRepositoryLock<T>(options: LockOptions, run: () => Pro
 async function acquire(options: LockOptions): Promise<StorageLock> {
   const deadline = options.clock.monotonic() + (options.waitSeconds ?? 30) * 1000;
   for (;;) {
-    const lock = await lockNow(options.storage);
+    const lock = await options.storage.tryLock();
     if (lock) return lock;
     if (options.clock.monotonic() >= deadline) {
       throw signingError({
@@ -37,19 +37,5 @@ async function acquire(options: LockOptions): Promise<StorageLock> {
       });
     }
     await options.clock.sleep(50);
-  }
-}
-
-async function lockNow(storage: Storage): Promise<StorageLock | null> {
-  try {
-    return await storage.tryLock();
-  } catch (cause) {
-    throw signingError({
-      code: 'E_REPOSITORY_UNREADABLE',
-      message: `The lock of the repository cannot be taken: ${(cause as Error).message}`,
-      where: storage.name,
-      fix: 'Check the owner and mode of the repository.',
-      cause,
-    });
   }
 }

@@ -1,4 +1,4 @@
-import { constants, copyFile, open, readdir, rm } from 'node:fs/promises';
+import { constants, copyFile, open, readdir, rm, stat } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import { basename, dirname, join, relative } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -67,6 +67,7 @@ export function fileStorage(directory: string): Storage {
     },
     async tryLock() {
       await ensureDirectory(directory);
+      await refuseRoot(directory);
       const taken = tryProcessLock(at('lock.sqlite'), 0);
       if (!taken) return null;
       const release = async () => {
@@ -78,6 +79,20 @@ export function fileStorage(directory: string): Storage {
     },
     close: async () => lock?.release(),
   };
+}
+
+/** Nothing stops root from leaving files here that the owner, such as the refresh daemon, could not read or replace. */
+async function refuseRoot(directory: string): Promise<void> {
+  const { uid } = await stat(directory);
+  if (process.geteuid?.() !== 0 || uid === 0) return;
+  throw libError({
+    code: 'E_PERMISSION',
+    message: 'This repository belongs to another user, who could not use what root leaves in it.',
+    where: directory,
+    expected: `user ${uid}`,
+    found: 'root',
+    fix: `Run this as that user: sudo -u '#${uid}' …; or keep the repository in a database.`,
+  });
 }
 
 /** No regular file has this name; strangers ask a store for all of these. */
