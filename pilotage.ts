@@ -1,7 +1,8 @@
 import { Command } from 'commander';
-import { exitCodes, reportError } from './lib/cli.ts';
+import { reportError } from './lib/cli.ts';
 import { endWithParent } from './lib/shutdown.ts';
 import { buildVersion } from './lib/build-version.ts';
+import { asksForJson, usageErrors } from './lib/usage-errors.ts';
 
 /** Composition root: which folder has which commands. Nothing else in the product knows all folders but ops. */
 const folders: Record<string, readonly string[]> = {
@@ -19,10 +20,9 @@ const program = new Command('pilotage')
   )
   .version(buildVersion)
   .option('--json', 'print results and errors as JSON')
-  .showHelpAfterError('(run with --help to see how it is used)')
-  .configureHelp({ showGlobalOptions: true })
-  .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'E_USAGE: ')) })
-  .exitOverride(ended => process.exit(ended.exitCode === 0 ? exitCodes.ok : exitCodes.usage));
+  .configureHelp({ showGlobalOptions: true });
+const json = asksForJson(process.argv.slice(2));
+usageErrors(program, json);
 
 // Only the folder of the command that was named is loaded; all of them for help and for a name that none has.
 const named = process.argv.slice(2).find(argument => !argument.startsWith('-')) ?? '';
@@ -39,5 +39,5 @@ if (process.env.PILOTAGE_END_WITH_PARENT) {
 try {
   await program.parseAsync();
 } catch (error) {
-  reportError(error, process.argv.includes('--json'));
+  reportError(error, json);
 }

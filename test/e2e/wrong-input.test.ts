@@ -103,6 +103,26 @@ for (const [name, command] of Object.entries({
   });
 }
 
+test('a wrong call with --json is one JSON object like every other error', () => {
+  for (const [args, message] of [
+    [['release', 'nonsense'], /unknown command 'nonsense'/],
+    [['release', 'verify'], /required option '-r, --repo <place>' not specified/],
+    [
+      ['release', 'halt', 'canary', '--repo', at('repo'), '--keys', at('keys'), '--kyes'],
+      /Did you mean --keys/,
+    ],
+    [['release', 'mirror'], /subcommand is missing/],
+    [['nonsense'], /unknown command 'nonsense'/],
+  ] as const) {
+    const said = JSON.parse(refused([...args, '--json'])) as Record<string, string>;
+    assert.equal(said.code, 'E_USAGE');
+    assert.match(said.message!, message);
+    assert.match(said.fix!, /--help/);
+  }
+  const others = refused(['submit', '--colour', '--', 'true', '--json']);
+  assert.match(others, /^E_USAGE: unknown option '--colour'/, 'what stands behind -- is not ours');
+});
+
 test('a port in use is named, by every program that listens', async () => {
   const config = await writeConfig('server-port.yaml', serverConfig({ listen: takenAddress }));
   assertHelps(refused(['server', 'run', '--config', config]), 'E_PORT_IN_USE', takenAddress);
