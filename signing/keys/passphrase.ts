@@ -35,12 +35,17 @@ export function passphraseSource(options: {
     }
     if (options.file !== undefined) return (await readPassphraseFile(options.file, false))!;
     if (options.terminal) return promptPassphrase(request, options.terminal);
+    const own = options.directory && join(options.directory, request.keyName);
     throw signingError({
       code: 'E_PASSPHRASE_MISSING',
       message: `There is no passphrase for the key "${request.keyName}".`,
       where: request.where,
-      expected: '--passphrase-dir, --passphrase-file, PILOTAGE_PASSPHRASE_FILE, or a terminal to ask at',
-      fix: 'Put the passphrase in a file of mode 0600 and name it with --passphrase-file.',
+      expected: own
+        ? `the file ${own}`
+        : '--passphrase-dir, --passphrase-file, PILOTAGE_PASSPHRASE_FILE, or a terminal to ask at',
+      fix: own
+        ? 'Write the passphrase into that file, of mode 0600.'
+        : 'Put the passphrase in a file of mode 0600 and name it with --passphrase-file.',
     });
   };
 }

@@ -66,7 +66,7 @@ const unknownVersion = (message: string, found: string, known: string[], command
     code: 'E_VERSION_UNKNOWN',
     message,
     where: 'role releases',
-    expected: known.length ? `one of ${known.slice(-20).join(', ')}` : 'none is there yet',
-    found: found.slice(0, 100),
+    expected: known.length ? `one of ${known.slice(-20).join(', ')}` : undefined,
+    found: known.length ? found.slice(0, 100) : 'none at all',
     fix: `Add it first: pilotage ${command}`,
   });

@@ -120,5 +120,5 @@ export const invalidTarball = (
     message,
     where,
     ...parts,
-    fix: 'Build the tarball again (npm run build:pilot) and add that.',
+    fix: 'Check that it is the file you meant, or build it again.',
   });

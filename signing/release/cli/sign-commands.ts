@@ -112,7 +112,13 @@ async function runSign(options: SignOptions, file?: string): Promise<void> {
     mode => mode !== undefined,
   );
   const signsHere = modes.length === 0 && options.keys !== undefined && options.repo !== undefined;
-  if (modes.length !== 1 && !signsHere) throw usage('Say what to do, one thing at a time.');
+  if (modes.length !== 1 && !signsHere) {
+    throw usage(
+      'Say what to do, one thing at a time.',
+      'sign',
+      'FILE (where a key is), or with --repo one of --export, --import, --list, --drop, --keys',
+    );
+  }
   if (file !== undefined) return signFile(options, file);
   if (options.repo === undefined) throw usage('This is done at the repository: name it with --repo.');
   const repository = <T>(run: (repository: Repository) => Promise<T>) =>
@@ -206,11 +212,12 @@ function refuseUnknownRoles(roles: readonly string[], known: readonly string[] =
   });
 }
 
-const usage = (message: string, command = 'sign') =>
+const usage = (message: string, command = 'sign', expected?: string) =>
   libError({
     code: 'E_USAGE',
     message,
     where: `release ${command}`,
+    expected,
     fix: `See: pilotage release ${command} --help`,
   });
 
@@ -220,7 +227,9 @@ const describeImport = (items: readonly ImportedItem[]): string =>
       const what = `${role} version ${version}: ${added.length > 0 ? `new signatures of ${added.join(', ')}` : 'no new signature'}`;
       if (state === 'staged') return `${what}; enough people signed. Next: release publish.`;
       if (state === 'complete') return `${what}; it had enough before.`;
-      return missing > 0 ? `${what}; ${missing} more needed.` : `${what}; waits for roles that belong to it.`;
+      return missing > 0
+        ? `${what}; ${missing} more needed.`
+        : `${what}; waits for roles that belong to it, or for its build in releases.`;
     })
     .join('\n');
 
@@ -229,6 +238,8 @@ const describePending = (items: readonly PendingStatus[]): string =>
     .map(
       ({ role, version, expires, signedBy, missing }) =>
         `${role} version ${version}, good until ${expires}: signed by ${signedBy.join(', ') || 'nobody yet'}, ` +
-        (missing > 0 ? `${missing} more needed` : 'waits for roles that belong to it'),
+        (missing > 0
+          ? `${missing} more needed`
+          : 'waits for roles that belong to it, or for its build in releases'),
     )
     .join('\n') || 'Nothing waits for signatures.';

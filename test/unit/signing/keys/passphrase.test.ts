@@ -52,6 +52,11 @@ test('a file that others can read, an empty one, a missing one and no source at 
     where: missing,
   });
   await assert.rejects(passphraseSource({})(request), { code: 'E_PASSPHRASE_MISSING', where: request.where });
+  const nowhere = join(directory, 'nowhere');
+  await assert.rejects(passphraseSource({ directory: nowhere })(request), {
+    code: 'E_PASSPHRASE_MISSING',
+    expected: `the file ${join(nowhere, request.keyName)}`,
+  });
 });
 
 /** Runs a small program on a terminal of its own and types into it when it asks. */
