@@ -14,7 +14,7 @@ import { inTransaction, toMs } from './context.ts';
 import type { ServerContext, Trx } from './context.ts';
 import { attemptOver, lockOwnAttempt, requirePilotPlace } from './fencing.ts';
 import { moveLockedJob } from './move-job.ts';
-import { revokedRelease } from './revoked-release.ts';
+import { releaseRefOf, revokedRelease } from './revoked-release.ts';
 import { storableText } from './storable-text.ts';
 
 /**
@@ -71,7 +71,8 @@ async function endKilledRelease(
 ): Promise<boolean> {
   if (context.releases.killed().length === 0) return false;
   const pilot = await findPilot(trx, caller.pilotId);
-  const revoked = pilot && revokedRelease(context, pilot);
+  const named = attempt.release_json === null ? null : releaseRefOf(attempt.release_json);
+  const revoked = pilot && revokedRelease(context, pilot, named);
   if (revoked?.verdict !== 'killed') return false;
   if ((await findCommand(trx, attempt.attempt_id, 'kill')) === undefined) {
     await insertCommand(trx, {

@@ -128,6 +128,24 @@ forEachDatabase((_dialect, databaseTest) => {
     },
   );
 
+  databaseTest('what a pilot said when it took the job counts too, and the worst counts', async database => {
+    const lab = await openLab(database);
+    const [jobId] = await submit(lab, {});
+    const pilot = await pilotOf(lab, '1.0.0');
+    const { lease } = await acquire(lab, pilot, { release: release('2.0.0') });
+    say(lab, { '1.0.0': 'withdrawn', '2.0.0': 'killed' });
+    const [command] = (await beat(lab, pilot, lease!)).commands;
+    assert.deepEqual([command?.verb, command?.because], ['kill', 'release-revoked']);
+    assert.match(command!.reason, /2\.0\.0 was revoked/);
+    const cause = { code: 'RELEASE_REVOKED', text: '' };
+    await complete(lab, pilot, lease!, { outcome: 'failed', cause });
+    await assert.rejects(complete(lab, pilot, lease!, { outcome: 'finished' }), { code: 'E_FENCED' });
+    const next = await pilotOf(lab, '3.0.0');
+    await complete(lab, next, await acquireLease(lab, next));
+    await assert.rejects(complete(lab, pilot, lease!, { outcome: 'finished' }), { code: 'E_JOB_GONE' });
+    assert.equal((await show(lab, jobId!)).attempts.filter(({ state }) => state === 'finished').length, 1);
+  });
+
   databaseTest("the owner's kill stays a kill, also of a killed release", async database => {
     const lab = await openLab(database);
     const [jobId] = await submit(lab, {});
@@ -137,7 +155,9 @@ forEachDatabase((_dialect, databaseTest) => {
     await beat(lab, old, lease);
     await killJob(lab.context, alice, newId(), jobId!, body('killJob', { reason: 'mine' }));
     await complete(lab, old, lease, { outcome: 'cancelled', cause: { code: 'KILLED', text: '' } });
-    assert.equal((await show(lab, jobId!)).job.cause?.code, 'KILLED');
+    const { job, attempts } = await show(lab, jobId!);
+    assert.deepEqual([job.state, job.cause?.code], ['cancelled', 'KILLED']);
+    assert.deepEqual([attempts[0]!.state, attempts[0]!.cause?.code], ['cancelled', 'KILLED']);
   });
 
   databaseTest('demand names the pilots of a killed release, and no others', async database => {
