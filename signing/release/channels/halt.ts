@@ -1,7 +1,7 @@
 import type { ChannelPointer } from '../../../lib/protocol/release.ts';
 import { libError } from '../../../lib/errors.ts';
 import { signingError } from '../../errors.ts';
-import { channelNamed, isOutrun, isUsable, pointerOf, stagePointer } from './channel-pointer.ts';
+import { channelNamed, isOutrun, isUsable, pointerOf, sameBuild, stagePointer } from './channel-pointer.ts';
 import { readEventLog } from '../repository/event-log.ts';
 import { channelTarget, type Channel } from '../layout.ts';
 import { withRepository, type ReleaseContext, type Repository } from '../repository/repository.ts';
@@ -99,12 +99,12 @@ async function setPercent(
 function requirePrevious(repository: Repository, pointer: ChannelPointer): void {
   const { previous, current, channel } = pointer;
   const { targets } = repository.roles.releases.metadata.signed;
-  if (previous && isUsable(previous, pointer, targets)) return;
+  if (previous && !sameBuild(previous, current) && isUsable(previous, pointer, targets)) return;
   throw signingError({
     code: 'E_CHANNEL_NO_PREVIOUS',
     message: `The channel "${channel}" has no previous release that nodes could go back to.`,
     where: channelTarget(channel),
-    expected: 'a previous release that is signed, not withdrawn and not below min_version',
+    expected: 'another previous release that is signed, not withdrawn and not below min_version',
     found: previous?.version ?? 'none',
     fix: `Promote another release (release promote VERSION ${channel}), or withdraw this one, after which no node starts it: release revoke ${current.version}`,
   });

@@ -152,6 +152,8 @@ test('what was halted does not come back as the previous release of the next one
 });
 
 test('a halt with nothing to go back to is refused', async () => {
+  await lab.promote({ version: '1.5.0', channel: 'canary', previous: '1.5.0' });
+  await assert.rejects(halt({ ...lab.context, channel: 'canary' }), { code: 'E_CHANNEL_NO_PREVIOUS' });
   await lab.promote({ version: '1.4.0', channel: 'dev', minVersion: '1.4.0' });
   await assert.rejects(halt({ ...lab.context, channel: 'dev' }), {
     code: 'E_CHANNEL_NO_PREVIOUS',

@@ -20,7 +20,7 @@ import { openKeyDirectory } from '../../../signing/keys/key-directory.ts';
 import { passphraseSource } from '../../../signing/keys/passphrase.ts';
 import { promote } from '../../../signing/release/channels/promote.ts';
 import { publish } from '../../../signing/release/repository/publish.ts';
-import { resignRole } from '../../../signing/release/repository/amend-role.ts';
+import { removeTargets, resignRole } from '../../../signing/release/repository/amend-role.ts';
 import { verifyMetadata } from '../../../signing/release/metadata/verify-metadata.ts';
 import { describeLog } from '../../../signing/release/repository/report.ts';
 import { releaseLog, verifyRepository } from '../../../signing/release/repository/verify-repository.ts';
@@ -348,6 +348,20 @@ test('an old request is worth nothing once another version was signed, or the pr
   const waiting = await exported(context);
   await assert.rejects(imported(now, waiting), { code: 'E_TUF_EXPIRED' });
   assert.match((await signedBy('anna', waiting)).shown, /10 % of the nodes/);
+});
+
+test('what was withdrawn while a channel waited for it does not come in by a late signature', async () => {
+  const context = await elsewhere();
+  await promote({ ...context, version: '2.0.0', channel: 'stable' });
+  let request = await exported(context);
+  for (const person of ['anna', 'boris']) ({ request } = await signedBy(person, request));
+  const path = 'pilot/2.0.0/pilot-2.0.0.tar.gz';
+  await withRepository(context, opened => removeTargets(opened, 'releases', [path], { action: 'revoke' }));
+  const [late] = await imported(context, request);
+  assert.deepEqual([late!.state, late!.missing], ['pending', 0]);
+  assert.equal((await withRepository(context, listPending)).length, 1);
+  await publish(context);
+  assert.equal((await verifyRepository(context)).channels.stable!.version, '1.0.0');
 });
 
 test('several roles in one request, signed by different people in any order', async () => {
