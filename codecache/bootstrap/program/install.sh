@@ -31,7 +31,7 @@ break_lock() {
 }
 # One process of a node fetches for all: waits for the lock, or until the condition holds. Longer than that nobody waits,
 # since every write is atomic. Who has the lock removes what killed ones left and what nobody started for 30 days.
-lock_unless() { # condition seconds
+lock_unless() { # condition seconds: 1 when that was too long
 	waited=0 polls=0 found=
 	! held || return 0
 	echo "$mine" >"$work/pid" || unwritable "$work"
@@ -40,7 +40,7 @@ lock_unless() { # condition seconds
 		if [ $polls -lt 4 ]; then pause=0.1; else pause=0.5 waited=$((waited + 1)); fi
 		sleep $pause 2>/dev/null || { sleep 1 && waited=$((waited + 1)); }
 		! "$1" || return 0
-		[ $waited -lt $(($2 * 2)) ] || return 0
+		[ $waited -lt $(($2 * 2)) ] || return 1
 		[ $((polls % 8)) != 2 ] || break_lock
 	done
 	set +f
@@ -54,7 +54,7 @@ checked_lately() {
 	[ -z "$no_cache" ] || return 1
 	checked=
 	read -r checked 2>/dev/null <"$metadata/checked" || :
-	case $checked in '' | *[!0-9]* | ???????????*) return 1 ;; esac
+	case $checked in '' | 0* | *[!0-9]* | ???????????*) return 1 ;; esac
 	passing_time
 	[ $checked -le $epoch ] && [ $epoch -lt $((checked + 30)) ]
 }
@@ -62,10 +62,12 @@ note_checked() { # epoch at which the question was put
 	printf '%s\n' "$1" >"$work/checked" && move "$work/checked" "$metadata/checked"
 }
 
-intact() { # dir "sha256 path ...": every signed file is there with its bytes
+intact() { # dir "sha256 path ...": every signed file is there with its bytes, and nothing else
 	[ -d "$1" ] || return 1
 	dir=$1 expected= paths=
 	set -- $2
+	# What is no plain file counts twice.
+	[ $(($(find "$dir" ! -type d -print ! -type f -print | wc -l))) = $(($# / 2)) ] || return 1
 	while [ $# -gt 1 ]; do
 		expected="$expected
 $1 *$2" paths="$paths $2"
@@ -81,12 +83,13 @@ all_intact() {
 all_there() { [ -d "$store/unpacked/$pilot_sha256" ] && [ -d "$store/unpacked/$runtime_sha256" ]; }
 install() { # both archives are verified before either is unpacked
 	all_intact && return
+	patience=1800
 	# What is damaged stays in its place until it is replaced: only for what is missing can one wait without the lock.
 	if ! all_there; then
-		lock_unless all_there 1800
+		lock_unless all_there $patience || patience=0
 		! all_there || ! all_intact || return 0
 	fi
-	lock_unless false 1800
+	lock_unless false $patience
 	download_archive "$pilot" "$pilot_sha256" "$pilot_length" "$pilot_files"
 	download_archive "$runtime" "$runtime_sha256" "$runtime_length" "$runtime_files"
 	unpack_archive "$pilot" "$pilot_sha256" "$pilot_files"
@@ -103,8 +106,7 @@ unpack_archive() { # path sha256 files
 			case $text in *'No space left'* | *'quota exceeded'*) unwritable "$store" ;; esac
 		done <"$work/tar"
 	fi
-	[ -z "$(find "$work/unpacking" ! -type f ! -type d)" ] && intact "$work/unpacking" "$3" ||
-		refuse E_ARCHIVE_UNSAFE "$1" 'not what was signed'
+	intact "$work/unpacking" "$3" || refuse E_ARCHIVE_UNSAFE "$1" 'not what was signed'
 	# Somebody without our lock, of another process namespace, may have been faster: then that one is in use.
 	intact "$store/unpacked/$2" "$3" || {
 		rm -rf "$store/unpacked/$2"

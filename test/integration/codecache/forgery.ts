@@ -369,6 +369,12 @@ export async function cases(lab: ReleaseRepositoryLab, tree: Tree, flipsPerFile:
       }),
     },
     {
+      name: 'an archive that holds more than was signed',
+      codes: ['E_ARCHIVE_UNSAFE'],
+      names: /pilot-1\.0\.0/,
+      tree: await withoutSignedFile(tree, lab),
+    },
+    {
       name: 'an error page for a timestamp',
       codes: ['E_TUF_FORMAT'],
       names: /timestamp/,
@@ -398,6 +404,17 @@ function without(tree: Tree, path: string): Tree {
 
 const withoutCanary = (tree: Tree, lab: ReleaseRepositoryLab) =>
   forge(tree, lab, { canary: { edit: signed => (signed.targets = {}) } });
+
+const withoutSignedFile = (tree: Tree, lab: ReleaseRepositoryLab) =>
+  forge(tree, lab, {
+    releases: {
+      edit: signed => {
+        const { custom } = signed.targets['pilot/1.0.0/pilot-1.0.0.tar.gz'] as Signed;
+        const files = custom.files as Record<string, string>;
+        delete files[Object.keys(files).find(name => name !== 'pilot.mjs')!];
+      },
+    },
+  });
 
 function rename(signed: Signed, from: string, to: string): void {
   for (const role of signed.delegations.roles as { paths: string[] }[]) {

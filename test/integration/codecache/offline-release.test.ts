@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { fetchRelease } from '../../../codecache/client/fetch-release.ts';
+import { pinOf } from '../../../codecache/pin.ts';
 import { systemClock } from '../../../lib/clock.ts';
 import { startFaultyFront } from '../../lab/faulty-front.ts';
 import { makeReleaseRepository } from '../../lab/release-repository.ts';
@@ -120,6 +121,16 @@ test('a withdrawn release is not started offline, nor one that is damaged or not
   await assert.rejects(fetchRelease(policy), { code: 'E_CACHE_UNREACHABLE' });
   await rm(damaged.fetched!.pilotDirectory, { recursive: true });
   await assert.rejects(fetchRelease(policy), { code: 'E_CACHE_UNREACHABLE' });
+});
+
+test('kept metadata that was damaged is none', async t => {
+  const { options } = await cutOff(t);
+  const grace = { ...options, clock: later(HOUR), offlineGraceSeconds: DAY };
+  const file = join(options.storeDirectory, 'metadata', pinOf(lab.rootJson), 'timestamp.json');
+  for (const text of ['', 'null', '{"signed":{"x-pilotage-signed-ms":"soon"', '<html>']) {
+    await writeFile(file, text);
+    await assert.rejects(fetchRelease(grace), { code: 'E_CACHE_UNREACHABLE' }, text);
+  }
 });
 
 test('a forged answer is no better than none, and its cache is named all the same', async t => {

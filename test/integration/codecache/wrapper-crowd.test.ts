@@ -111,6 +111,7 @@ test('after 30 s, or past a time that lies ahead, the caches are asked again', a
   assert.deepEqual(await asks(`${now - checkSeconds - 1}\n`), [both, front.url]);
   assert.deepEqual(await asks(`${now + 3600}\n`), [both, front.url]);
   assert.deepEqual(await asks('soon\n'), [both, front.url]);
+  assert.deepEqual(await asks('0899\n'), [both, front.url], 'no octal number');
 });
 
 test('floors newer than what the node has are not met from its store, and no cache is blamed for that', async t => {

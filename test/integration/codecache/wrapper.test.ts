@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readFile, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { TestContext } from 'node:test';
@@ -113,6 +113,27 @@ test('what lies unpacked is hashed again at each start and fetched anew when dam
   assert.doesNotMatch(run.stdout, /evil/);
   assert.equal(origin.count(pathOf(/pilot-1/)), 1);
   assert.equal(origin.count(pathOf(/node-/)), 0);
+});
+
+test('what was put beside the signed files, or a link in the place of one, is removed', async t => {
+  const origin = await serveTree(t, () => tree);
+  const { directory, store, options } = await boxes(t, [origin.url]);
+  await runWrapper(options());
+  const unpacked = join(store, 'unpacked', sha256Of(tree.get(pathOf(/pilot-1/))!));
+  const pilot = join(unpacked, 'pilot.mjs');
+  const elsewhere = join(directory, 'pilot.mjs');
+  const signed = (await readdir(unpacked)).toSorted();
+  for (const plant of [
+    () => writeFile(join(unpacked, 'package.json'), '{}'),
+    () => symlink('/tmp', join(unpacked, 'node_modules')),
+    () => rename(pilot, elsewhere).then(() => symlink(elsewhere, pilot)),
+  ]) {
+    await plant();
+    const { exit, stderr } = await runWrapper(options());
+    assert.equal(exit, 0, stderr);
+    assert.deepEqual((await readdir(unpacked)).toSorted(), signed);
+    assert.ok((await lstat(pilot)).isFile());
+  }
 });
 
 test('root rotation, a new release and a new timestamp are followed', async t => {
