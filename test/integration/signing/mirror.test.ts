@@ -296,23 +296,23 @@ test('a source that never ends a file is left when it has given more than was si
 });
 
 test('a source that only drips is left, so that the next one is asked', async t => {
-  const served = await upstream(t, (request, response) => {
-    if (request.url === '/moved') return void response.writeHead(302, { location: '/log.jsonl' }).end();
-    response.writeHead(200).write(Buffer.alloc(request.url === '/drip' ? 10 : 1 << 16));
-    if (request.url !== '/drip') response.end();
+  const dripping = await upstream(t, (request, response) => {
+    if (request.url === '/moved') response.writeHead(302, { location: '/log.jsonl' }).end();
+    else if (request.url === '/drip') response.writeHead(200).write('drop');
+    else response.writeHead(200).end(Buffer.alloc(1 << 16));
   });
   const minutes = () => {
     let now = 0;
     return { monotonic: () => (now += 31_000) };
   };
   const bytes = async (path: string) => {
-    const parts = await Array.fromAsync((await openUrl(served.url, path, minutes()))!);
+    const parts = await Array.fromAsync((await openUrl(dripping.url, path, minutes()))!);
     return Buffer.concat(parts).length;
   };
   assert.equal(await bytes('flows'), 1 << 16);
-  await assert.rejects(bytes('drip'), { code: 'E_TIMEOUT', where: `${served.url}/drip` });
+  await assert.rejects(bytes('drip'), { code: 'E_TIMEOUT', where: `${dripping.url}/drip` });
   await assert.rejects(bytes('moved'), { code: 'E_UNREACHABLE' });
-  assert.equal(served.count('log.jsonl'), 0, 'no redirect is followed');
+  assert.equal(dripping.count('log.jsonl'), 0, 'no redirect is followed');
 });
 
 test('what holds a copy of another repository is not written over, and is named', async t => {

@@ -63,10 +63,11 @@ test(
     const before = await readdir(theirs, { recursive: true });
     const run = await releaseCommand(directory);
     for (const command of ['publish', 'resign dev']) {
-      const { code, stderr } = await run([
-        ...command.split(' '),
-        ...['--repo', theirs, '--keys', lab.keysDirectory, '--passphrase-file', lab.passphraseFile],
-      ]);
+      const { code, stderr } = await run(
+        `${command} --repo ${theirs} --keys ${lab.keysDirectory} --passphrase-file ${lab.passphraseFile}`.split(
+          ' ',
+        ),
+      );
       assert.equal(code, 2);
       assert.match(stderr, /^E_PERMISSION: .*belongs to another user/);
       assert.match(stderr, /sudo -u '#54321'/);

@@ -83,7 +83,7 @@ test('where nothing was ever published, both the command and the daemon say so',
   assert.equal(await daemon.round(), 'failed');
   assert.match(daemon.failure!, /^E_REPOSITORY_UNPUBLISHED: .*release publish/);
   await publish(context);
-  assert.equal(await daemon.round(), 'fresh', daemon.failure);
+  assert.equal(await daemon.round(), 'fresh', String(daemon.failure));
 });
 
 test('two daemons on one repository sign once', async t => {
