@@ -141,7 +141,9 @@ export function fromSystemError(error: unknown, where: string): PilotageError<Li
 export function formatError(error: unknown): string {
   if (!(error instanceof PilotageError)) {
     const text = error instanceof Error ? error.message : String(error);
-    return `E_INTERNAL: ${text}\n  This is a defect in Pilotage; run again with PILOTAGE_DEBUG=1 and report what it prints.`;
+    return plain(
+      `E_INTERNAL: ${text}\n  This is a defect in Pilotage; run again with PILOTAGE_DEBUG=1 and report what it prints.`,
+    );
   }
   const lines = [`${error.code}: ${error.message}`];
   for (const field of ['where', 'expected', 'found', 'rule', 'fix'] as const) {
@@ -149,5 +151,8 @@ export function formatError(error: unknown): string {
   }
   for (const { cache, code, where } of error.refusals ?? [])
     lines.push(`  refused: ${cache} (${code} ${where})`);
-  return lines.join('\n');
+  return plain(lines.join('\n'));
 }
+
+/** What a file or a service of others put into an error moves no cursor and turns no text round. */
+const plain = (text: string): string => text.replaceAll(/(?!\n)\p{Cc}|\p{Bidi_Control}/gu, '?');

@@ -72,7 +72,7 @@ export function registerSignCommands(release: Command): void {
     .option('--passphrase-dir <dir>', 'one passphrase file per key name; falls back to --passphrase-file')
     .option('--root <file>', 'a root that you trust: the request must come from its repository')
     .option('--out <file>', 'write the signed request here (default: over the one that was read)')
-    .option('--yes', 'sign without asking')
+    .option('--yes', 'sign without asking; a request file only with --root')
     .action(action(runSign));
 }
 
@@ -159,6 +159,8 @@ async function runSign(options: SignOptions, file?: string): Promise<void> {
 
 async function signFile(options: SignOptions, file: string): Promise<void> {
   if (options.keys === undefined) throw usage('Name the directory that holds your key with --keys.');
+  if (options.yes === true && options.root === undefined)
+    throw usage('Nobody is asked, so nobody compares the root: name the one that you trust with --root.');
   const out = options.out ?? file;
   const { request, items, signed } = await sign(options, await readRequest(file), file);
   if (signed.length > 0) await writeFileAtomic(out, requestBytes(request));

@@ -122,7 +122,7 @@ export const filesOf = (request: SigningRequest): Map<string, unknown> =>
 export const invalidRequest = (what: string, where: string, cause?: unknown) =>
   signingError({
     code: 'E_REQUEST_INVALID',
-    message: `This signing request cannot be used: ${what}.`,
+    message: `This signing request cannot be used: ${what.slice(0, 500).replaceAll(/[^\x20-\x7e]/g, '?')}.`,
     where,
     rule: 'whatever is signed is first verified and shown',
     fix: 'Ask for a new one: pilotage release sign --export FILE, with the same version of the program.',

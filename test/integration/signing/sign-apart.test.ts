@@ -127,6 +127,9 @@ test('two managers promote to stable, each in a process of their own with their 
   const unasked = await sign('anna', forAnna);
   assert.equal(unasked.code, 2);
   assert.match(unasked.stderr, /--yes/);
+  const anybodys = await command(['sign', forAnna, '--keys', join(directory, 'anna'), '--yes']);
+  assert.equal(anybodys.code, 2);
+  assert.match(anybodys.stderr, /--root/);
   const [anna, carla] = await Promise.all([sign('anna', forAnna, '--yes'), sign('carla', forCarla, '--yes')]);
   assert.equal(carla.code, 0, carla.stderr);
   assert.match(anna.stderr, /stable: 1\.0\.0 -> 2\.0\.0 \(serial 1 -> 2\)/);
@@ -180,6 +183,18 @@ test('whatever command proposes says that it waits, and not that it signed', asy
   await done(command(['sign', '--drop', 'dev', '--repo', context.storage.name]));
   const resigned = JSON.parse(await said('resign', 'dev', '--json')) as object;
   assert.deepEqual(resigned, { role: 'dev', version: 3, proposed: true });
+});
+
+test('what a request says in place of a name moves no cursor', async () => {
+  const file = join(directory, 'escapes.json');
+  const context = await elsewhere();
+  await resignRole({ ...context, role: 'stable' });
+  const request = await exported(context);
+  const names = { '\u001b[2J\n  fix: sign it': 5 };
+  await writeFile(file, JSON.stringify({ ...request, names }));
+  const ended = await command(['sign', file, '--keys', join(directory, 'anna')]);
+  assert.match(ended.stderr, /^E_REQUEST_INVALID: [^\n]*fix: sign it[^\n]*\n {2}where: /);
+  assert.doesNotMatch(ended.stderr, /\p{Cc}(?<!\n)/u);
 });
 
 test('what was altered in a request is refused before anybody signs', async () => {
