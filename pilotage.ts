@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { reportError } from './lib/cli.ts';
+import { lostOutput, reportError } from './lib/cli.ts';
 import { endWithParent } from './lib/shutdown.ts';
 import { buildVersion } from './lib/build-version.ts';
 import { asksForJson, usageErrors } from './lib/usage-errors.ts';
@@ -36,6 +36,7 @@ if (process.env.PILOTAGE_END_WITH_PARENT) {
   delete process.env.PILOTAGE_END_WITH_PARENT;
   endWithParent();
 }
+process.stdout.on('error', lostOutput);
 try {
   await program.parseAsync();
 } catch (error) {

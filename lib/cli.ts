@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { errorTable, isWireErrorCode } from './error-table.ts';
-import { PilotageError, formatError } from './errors.ts';
+import { PilotageError, formatError, fromSystemError } from './errors.ts';
 
 /** Exit codes of every command; the table of docs/reference/exit-codes.md. */
 export const exitCodes = {
@@ -61,6 +61,11 @@ export function reportError(thrown: unknown, json = false): void {
   }
   if (process.env.PILOTAGE_DEBUG && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   process.exitCode = exitCodeOf(error);
+}
+
+/** For standard output that cannot be written: a full disk is an error, a reader that saw enough (`| head`) is none. */
+export function lostOutput(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') reportError(fromSystemError(error, 'standard output'));
 }
 
 /** What an aborted command was told by its shutdown, as an error of ours. */

@@ -123,6 +123,22 @@ test('a wrong call with --json is one JSON object like every other error', () =>
   assert.match(others, /^E_USAGE: unknown option '--colour'/, 'what stands behind -- is not ours');
 });
 
+test('output that nobody reads or that has no room is no stack trace', () => {
+  const command = '"$0" "$1" release key list --keys "$2" --json';
+  const run = (redirection: string) =>
+    spawnSync(
+      'bash',
+      ['-c', `${command} ${redirection}; exit "\${PIPESTATUS[0]}"`, process.execPath, entry, directory],
+      { encoding: 'utf8', timeout: 60_000 },
+    );
+  const full = run('> /dev/full');
+  assert.equal(full.status, exitCodes.failed);
+  assert.match(full.stderr, /^E_DISK_FULL: .*\n {2}where: standard output\n/);
+  assert.doesNotMatch(full.stderr, /\n\s+at /);
+  const closed = run('| true');
+  assert.deepEqual([closed.status, closed.stderr], [0, '']);
+});
+
 test('a port in use is named, by every program that listens', async () => {
   const config = await writeConfig('server-port.yaml', serverConfig({ listen: takenAddress }));
   assertHelps(refused(['server', 'run', '--config', config]), 'E_PORT_IN_USE', takenAddress);

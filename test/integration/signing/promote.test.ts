@@ -187,7 +187,7 @@ test('an empty repository says what is missing', async () => {
   });
   await assert.rejects(promote({ ...context, version: '1.0.0', channel: 'stable' }), {
     code: 'E_VERSION_UNKNOWN',
-    expected: 'none is there yet',
+    found: 'none at all',
   });
   assert.equal((await publish(context)).published, false);
 });
