@@ -4,7 +4,6 @@ import type { PilotCommand } from '../../lib/protocol/job.ts';
 import type { PilotCaller } from '../policy/caller.ts';
 import { acknowledgeCommands } from '../queries/acknowledge-commands.ts';
 import { findCommand } from '../queries/find-command.ts';
-import { findPilot } from '../queries/find-pilot.ts';
 import { insertCommand } from '../queries/insert-command.ts';
 import { listPendingCommands } from '../queries/list-pending-commands.ts';
 import type { Moment } from '../queries/read-moment.ts';
@@ -14,7 +13,7 @@ import { inTransaction, toMs } from './context.ts';
 import type { ServerContext, Trx } from './context.ts';
 import { attemptOver, lockOwnAttempt, requirePilotPlace } from './fencing.ts';
 import { moveLockedJob } from './move-job.ts';
-import { releaseRefOf, revokedRelease } from './revoked-release.ts';
+import { killedReleaseOf, revocationText } from './revoked-release.ts';
 import { storableText } from './storable-text.ts';
 
 /**
@@ -47,7 +46,7 @@ export function heartbeat(
       }),
     });
     await acknowledgeCommands(trx, attemptId, body.acknowledged, moment.atMs);
-    const killed = await endKilledRelease(context, trx, caller, attempt, moment);
+    const killed = await endKilledRelease(context, trx, attempt, moment);
     const commands = await listPendingCommands(trx, attemptId);
     return {
       leaseSeconds,
@@ -65,22 +64,18 @@ export function heartbeat(
 async function endKilledRelease(
   context: ServerContext,
   trx: Trx,
-  caller: PilotCaller,
   attempt: AttemptRow,
   moment: Moment,
 ): Promise<boolean> {
-  if (context.releases.killed().length === 0) return false;
-  const pilot = await findPilot(trx, caller.pilotId);
-  const named = attempt.release_json === null ? null : releaseRefOf(attempt.release_json);
-  const revoked = pilot && revokedRelease(context, pilot, named);
-  if (revoked?.verdict !== 'killed') return false;
+  const killed = await killedReleaseOf(context, trx, attempt);
+  if (killed === undefined) return false;
   if ((await findCommand(trx, attempt.attempt_id, 'kill')) === undefined) {
     await insertCommand(trx, {
       command_id: newId(),
       attempt_id: attempt.attempt_id,
       job_id: attempt.job_id,
       verb: 'kill',
-      reason: `the release ${revoked.version} was revoked`,
+      reason: revocationText(killed),
       created_ms: moment.atMs,
       acknowledged_ms: null,
     });

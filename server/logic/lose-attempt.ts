@@ -3,6 +3,7 @@ import { endAttemptRow } from '../queries/end-attempt-row.ts';
 import { lockJob } from '../queries/lock-job.ts';
 import type { Moment } from '../queries/read-moment.ts';
 import type { ServerContext, Trx } from './context.ts';
+import { killedReleaseOf, revocationText } from './revoked-release.ts';
 import { settle, settleJob } from './settle-job.ts';
 import type { Ending } from './settle-job.ts';
 
@@ -27,12 +28,15 @@ export async function loseAttempt(
   const attempt = await findAttempt(trx, ids.attempt_id);
   if (!job || !attempt || attempt.ended_ms !== null) return undefined;
   if (options.onlyIfOverdue && attempt.lease_until_ms >= moment.atMs) return undefined;
-  const settlement = settle(job, { outcome: options.outcome, cause: null }, context.settings.limits.returns);
+  // A pilot that had to be ended with its release is no fault of the site.
+  const killed = options.outcome === 'lost' ? await killedReleaseOf(context, trx, attempt) : undefined;
+  const cause = killed ? { code: 'RELEASE_REVOKED', text: revocationText(killed) } : null;
+  const settlement = settle(job, { outcome: options.outcome, cause }, context.settings.limits.returns);
   await endAttemptRow(trx, attempt.attempt_id, {
     state: options.outcome,
     ended_ms: moment.atMs,
-    cause_code: options.outcome === 'lost' ? 'PILOT_LOST' : 'PILOT_TERMINATED',
-    cause_text: options.actor,
+    cause_code: cause?.code ?? (options.outcome === 'lost' ? 'PILOT_LOST' : 'PILOT_TERMINATED'),
+    cause_text: cause?.text ?? options.actor,
   });
   const moved = await settleJob(trx, job, settlement, {
     atMs: moment.atMs,

@@ -1,7 +1,8 @@
 import { wireError } from '../../lib/problem.ts';
 import type { ReleaseRef } from '../../lib/protocol/release.ts';
-import type { PilotRow } from '../schema.ts';
-import type { ServerContext } from './context.ts';
+import { findPilot } from '../queries/find-pilot.ts';
+import type { AttemptRow, PilotRow } from '../schema.ts';
+import type { ServerContext, Trx } from './context.ts';
 import type { Verdict } from './release-state.ts';
 
 /** A release that a pilot runs and that its managers took back. */
@@ -27,6 +28,21 @@ export function revokedRelease(
   const revoked = seen.filter((one): one is Revoked => one.verdict !== 'good');
   return revoked.find(({ verdict }) => verdict === 'killed') ?? revoked[0];
 }
+
+/** The killed release of an attempt: of its pilot, or that its pilot named when it took the job. */
+export async function killedReleaseOf(
+  context: Pick<ServerContext, 'releases'>,
+  trx: Trx,
+  attempt: Pick<AttemptRow, 'pilot_id' | 'release_json'>,
+): Promise<Revoked | undefined> {
+  if (context.releases.killed().length === 0) return undefined;
+  const pilot = await findPilot(trx, attempt.pilot_id);
+  const named = attempt.release_json === null ? null : releaseRefOf(attempt.release_json);
+  const revoked = pilot && revokedRelease(context, pilot, named);
+  return revoked?.verdict === 'killed' ? revoked : undefined;
+}
+
+export const revocationText = ({ version }: Revoked): string => `the release ${version} was revoked`;
 
 /** A release as the database keeps it, which was checked when it came. */
 export const releaseRefOf = (json: string): ReleaseRef => JSON.parse(json) as ReleaseRef;

@@ -3,6 +3,7 @@ import { newId } from '../../../lib/ids.ts';
 import type { ReleaseRef } from '../../../lib/protocol/release.ts';
 import { demand } from '../../../server/logic/demand.ts';
 import { enrolPilot } from '../../../server/logic/enrol-pilot.ts';
+import { expireLeases } from '../../../server/logic/expire-leases.ts';
 import { killJob } from '../../../server/logic/kill-job.ts';
 import { leavePilot } from '../../../server/logic/leave-pilot.ts';
 import { noFloors } from '../../../server/logic/release-floors.ts';
@@ -22,7 +23,9 @@ import {
   member,
   newKey,
   newPilot,
+  nextTurn,
   openLab,
+  overdue,
   show,
   stateOf,
   shifter,
@@ -145,6 +148,24 @@ forEachDatabase((_dialect, databaseTest) => {
     await assert.rejects(complete(lab, pilot, lease!, { outcome: 'finished' }), { code: 'E_JOB_GONE' });
     assert.equal((await show(lab, jobId!)).attempts.filter(({ state }) => state === 'finished').length, 1);
   });
+
+  databaseTest(
+    'a pilot of a killed release that had to be ended by force costs its job no try',
+    async database => {
+      const lab = await openLab(database);
+      const [jobId] = await submit(lab, { maxAttempts: 1 });
+      const pilot = await pilotOf(lab, '1.0.0');
+      const lease = await acquireLease(lab, pilot);
+      say(lab, { '1.0.0': 'killed' });
+      await beat(lab, pilot, lease);
+      await overdue(lab, lease);
+      await nextTurn(lab);
+      assert.deepEqual(await expireLeases(lab.context), { attemptsLost: 1 });
+      const { job, attempts } = await show(lab, jobId!);
+      assert.deepEqual([job.state, attempts[0]!.state], ['activated', 'lost']);
+      assert.equal(attempts[0]!.cause?.code, 'RELEASE_REVOKED');
+    },
+  );
 
   databaseTest("the owner's kill stays a kill, also of a killed release", async database => {
     const lab = await openLab(database);
