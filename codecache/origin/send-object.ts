@@ -113,5 +113,10 @@ async function sendFile(
   });
   if (request.method === 'HEAD' || size === 0) response.end();
   else if (body !== undefined) response.end(body.subarray(start, end + 1));
-  else await pipeline(file.stream(start, end), response);
+  else {
+    // A file that was cut since gives less than was announced: then end() throws, and the connection goes.
+    response.strictContentLength = true;
+    await pipeline(file.stream(start, end), response, { end: false });
+    response.end();
+  }
 }

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { truncateSync } from 'node:fs';
 import { symlink, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { serveStore } from '../../../codecache/origin/serve-store.ts';
+import { systemClock } from '../../../lib/clock.ts';
 import { silentLog } from '../../../lib/log.ts';
 import { get, metadata, plant, sha256, temporaryDirectory } from './web.ts';
 
@@ -87,6 +89,27 @@ test('ETag, 304, HEAD and single ranges', async t => {
     headers: { 'if-none-match': timestamp.headers.etag! },
   });
   assert.equal(unchanged.status, 304);
+});
+
+test('a file that is cut while it is sent ends the connection, so that the next answer is not taken for its rest', async t => {
+  const { directory } = await store(t);
+  const server = await serveStore({
+    directory: join(directory, 'public'),
+    listen: '127.0.0.1:0',
+    log: silentLog,
+    // Asked after the file was opened.
+    clock: {
+      ...systemClock,
+      now: () => {
+        truncateSync(join(directory, 'public', pilotPath), 1000);
+        return Date.now();
+      },
+    },
+  });
+  t.after(() => server.close(0));
+  const answer = await get(`${server.url}/${pilotPath}`, { headers: { connection: 'keep-alive' } });
+  assert.deepEqual([answer.status, answer.headers['content-length']], [200, '100000']);
+  assert.deepEqual([answer.complete, answer.body.length], [false, 1000]);
 });
 
 test('nothing outside the published tree is served', async t => {
