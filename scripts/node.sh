@@ -4,5 +4,8 @@ set -eu
 pilotage_home=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 cd "$pilotage_home"
 . scripts/runtime.sh
-ensure_dependencies test
+case $1 in
+  ops/*) ensure_dependencies run ;;
+  *) ensure_dependencies test ;;
+esac
 exec "$(find_node)" --disable-warning=ExperimentalWarning "$@"
