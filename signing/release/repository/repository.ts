@@ -1,7 +1,7 @@
 import type { Metadata, Root, Snapshot, Targets, Timestamp } from '@tufjs/models';
 import * as z from 'zod';
 import type { Clock } from '../../../lib/clock.ts';
-import { libError } from '../../../lib/errors.ts';
+import { PilotageError, libError } from '../../../lib/errors.ts';
 import { ReleaseConfig } from '../../config/schema.ts';
 import { signingError } from '../../errors.ts';
 import type { KeyRing } from '../../keys/signer.ts';
@@ -137,12 +137,13 @@ export async function openRepository(context: ReleaseContext): Promise<Repositor
   };
 }
 
-/** @throws E_REPOSITORY_MISSING, E_REPOSITORY_UNREADABLE. */
+/** @throws E_REPOSITORY_MISSING, E_REPOSITORY_UNREADABLE, E_DATABASE_UNREACHABLE. */
 export async function readState(storage: Storage): Promise<RepositoryState> {
   let bytes: Buffer | null;
   try {
     bytes = await storage.read(places.state, MAX_STATE_BYTES);
   } catch (error) {
+    if (error instanceof PilotageError && error.code === 'E_DATABASE_UNREACHABLE') throw error;
     throw signingError({
       code: 'E_REPOSITORY_UNREADABLE',
       message: 'The repository cannot be read.',

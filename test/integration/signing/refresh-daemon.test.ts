@@ -4,9 +4,11 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { sql } from 'kysely';
 import { pino } from 'pino';
 import { buildVersion } from '../../../lib/build-version.ts';
 import { systemClock, type Clock } from '../../../lib/clock.ts';
+import { openDatabase } from '../../../lib/database/open-database.ts';
 import { silentLog } from '../../../lib/log.ts';
 import { ReleaseConfig } from '../../../signing/config/schema.ts';
 import { openKeyDirectory } from '../../../signing/keys/key-directory.ts';
@@ -20,6 +22,7 @@ import { fileStorage } from '../../../signing/release/storage/file-storage.ts';
 import { serveRefresh } from '../../../signing/release/refresh/serve-refresh.ts';
 import { startDaemon } from '../../lab/daemon.ts';
 import { makeReleaseRepository, type ReleaseRepositoryLab } from '../../lab/release-repository.ts';
+import { testStorage } from '../../lab/storages.ts';
 import { temporaryDirectory } from '../../lab/temporary.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
 import { get } from '../codecache/web.ts';
@@ -84,6 +87,21 @@ test('where nothing was ever published, both the command and the daemon say so',
   assert.match(daemon.failure!, /^E_REPOSITORY_UNPUBLISHED: .*release publish/);
   await publish(context);
   assert.equal(await daemon.round(), 'fresh', String(daemon.failure));
+});
+
+test('a database that goes away fails a round by name, and the next one signs', async t => {
+  const { open, place } = await testStorage('postgres', t);
+  const directory = await temporaryDirectory(t, 'refresh-database');
+  const lab = await makeReleaseRepository({ directory, storage: await open('make') });
+  const daemon = new RefreshDaemon({ context: lab.context, intervalSeconds: 0.002, log: silentLog });
+  assert.equal(await daemon.round(), 'signed');
+  const admin = await openDatabase(place, { maxConnections: 1 });
+  t.after(() => admin.close());
+  await sql`select pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid()`.execute(admin.db);
+  assert.equal(await daemon.round(), 'failed');
+  assert.match(daemon.failure!, /^E_DATABASE_UNREACHABLE: /);
+  assert.equal(await daemon.round(), 'signed', String(daemon.failure));
 });
 
 test('two daemons on one repository sign once', async t => {
