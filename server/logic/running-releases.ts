@@ -30,10 +30,10 @@ export function runningReleases(
         const channel = release?.channel ?? null;
         const key = JSON.stringify([queue, version, channel]);
         const row = rows.get(key);
-        if (row) row.pilots += Number(pilots);
+        if (row) row.pilots += pilots;
         else {
           const standing = version === null ? 'good' : context.releases.judge(version, queue);
-          rows.set(key, { queue, version, channel, pilots: Number(pilots), standing });
+          rows.set(key, { queue, version, channel, pilots, standing });
         }
       }
     }

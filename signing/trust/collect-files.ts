@@ -140,7 +140,7 @@ interface Collecting {
 /** OpenSSL stops at the first number of a hash that is missing, so that what was left out would hide what follows it. */
 function closeGaps(files: Map<string, Buffer>): void {
   const next = new Map<string, number>();
-  for (const [path, content] of [...files]) {
+  for (const [path, content] of Array.from(files)) {
     const hash = /^certificates\/([0-9a-f]{8})\.[0-9]$/.exec(path)?.[1];
     if (hash === undefined) continue;
     const number = next.get(hash) ?? 0;
