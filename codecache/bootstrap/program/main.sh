@@ -72,6 +72,8 @@ try_all() { # every cache, each once more past itself; $worst is the refusal tha
 	return 1
 }
 stop() { # signal
+	# One that comes while the pilot is started finds its id here only.
+	[ -z "$attempted" ] || [ "$!" = "$attempted" ] || pilot_pid=$!
 	if [ -n "$pilot_pid" ]; then
 		kill "-$1" "$pilot_pid" 2>/dev/null
 		return
@@ -83,7 +85,7 @@ stop() { # signal
 
 locale=${LC_ALL-}
 export LC_ALL=C
-work= store= cache= child= no_cache= asked= pilot_pid= trying=
+work= store= cache= child= no_cache= asked= pilot_pid= trying= attempted=
 milliseconds begun
 digest "$0"
 say "wrapper sha256 $digest"
@@ -133,6 +135,7 @@ rm -rf "$work"
 work=
 LC_ALL=$locale
 [ -n "$locale" ] || unset LC_ALL
+attempted=$!
 "$runtime/bin/node" "$pilot/pilot.mjs" run --bootstrap bootstrap.json --verified verified.json &
 pilot_pid=$!
 while :; do
