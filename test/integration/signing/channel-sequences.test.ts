@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { chooseRelease } from '../../../codecache/client/choose-release.ts';
 import { PilotageError } from '../../../lib/errors.ts';
 import type { ChannelPointer } from '../../../lib/protocol/release.ts';
