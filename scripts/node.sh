@@ -5,7 +5,7 @@ pilotage_home=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 cd "$pilotage_home"
 . scripts/runtime.sh
 case $1 in
-  ops/*) ensure_dependencies run ;;
+  ops/build/*) ensure_dependencies run ;;
   *) ensure_dependencies test ;;
 esac
 exec "$(find_node)" --disable-warning=ExperimentalWarning "$@"

@@ -16,7 +16,7 @@ import type { Storage } from '../storage/storage.ts';
 import { versionedNames } from './versioned-names.ts';
 import { verifyDelegate, type AnyMetadata } from '../metadata/verify-delegate.ts';
 
-const MAX_STATE_BYTES = 1 << 20;
+export const MAX_STATE_BYTES = 1 << 20;
 
 /** What every release function is given. */
 export interface ReleaseContext {

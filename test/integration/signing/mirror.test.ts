@@ -77,6 +77,12 @@ async function alteredTree(): Promise<string> {
   return copy;
 }
 
+test('no export goes over a repository, its own or another', async () => {
+  const before = [...(await tree(lab.directory)).keys()];
+  await assert.rejects(exportTree({ ...lab.context, directory: lab.directory }), { code: 'E_USAGE' });
+  assert.deepEqual([...(await tree(lab.directory)).keys()], before);
+});
+
 test('an export is the public tree, follows each publish by what is new, and serves nodes', async t => {
   const target = join(directory, 'www');
   const first = await exportTree({ ...lab.context, directory: target });

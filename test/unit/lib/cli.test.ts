@@ -18,6 +18,8 @@ test('exit codes follow from the error', () => {
   assert.equal(code('E_CONFIG_INVALID'), exitCodes.usage);
   assert.equal(code('E_PASSPHRASE_WRONG'), exitCodes.usage);
   assert.equal(code('E_TARGET_HASH'), exitCodes.refused);
+  assert.equal(code('E_CHANNEL_FLOOR'), exitCodes.refused);
+  assert.equal(code('E_CHANNEL_UNKNOWN'), exitCodes.usage);
   assert.equal(code('E_UNREACHABLE'), exitCodes.unreachable);
   assert.equal(code('E_ABORTED'), exitCodes.interrupted);
   assert.equal(exitCodeOf(new Error('defect')), exitCodes.failed);
