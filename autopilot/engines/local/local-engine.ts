@@ -45,7 +45,6 @@ export async function openLocalEngine(options: LocalEngineOptions): Promise<Engi
   const thisBootId = bootId();
   const starter = join(spool, 'starter.sh');
   const outputBlocks = Math.ceil(options.maxOutputBytes / 512);
-  const forced = new Set<string>();
   const endedJobs = new Map<string, EngineJob>();
   await ensureDirectory(spool, 0o700);
   await writeFileAtomic(starter, starterScript, { mode: 0o700 });
@@ -169,9 +168,9 @@ export async function openLocalEngine(options: LocalEngineOptions): Promise<Engi
         if (seen.state !== 'running') continue;
         if (how === 'term') askToEnd(seen.identity);
         else {
-          const again = forced.has(keyOf(pilot));
-          forced.add(keyOf(pilot));
-          endByForce(seen.identity, again ? null : await readPid(join(directory, 'wrapper.pid')));
+          // In the sandbox, not in memory: the next to ask may be another run of the autopilot.
+          const isFirst = await claimFile(join(directory, 'forced'), '');
+          endByForce(seen.identity, isFirst ? await readPid(join(directory, 'wrapper.pid')) : null);
         }
       }
     },
@@ -184,7 +183,6 @@ export async function openLocalEngine(options: LocalEngineOptions): Promise<Engi
       if (job.state !== 'ended') return;
       await removeTree(sandboxOf(pilot));
       endedJobs.delete(keyOf(pilot));
-      forced.delete(keyOf(pilot));
       const left = (await listNames(join(spool, pilot.batchId))).filter(name => name !== 'batch.json');
       if (left.length === 0) await rm(join(spool, pilot.batchId), { recursive: true, force: true });
     },

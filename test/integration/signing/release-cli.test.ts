@@ -264,7 +264,7 @@ test('missing repositories, keys, files and versions, and second inits are refus
       code: 'E_VERSION_UNKNOWN',
       expected: /1\.0\.0/,
     }),
-    refused(['promote', '1.0.0', 'stabel', ...labArgs()], 3, { code: 'E_CHANNEL_UNKNOWN', fix: /"stable"/ }),
+    refused(['promote', '1.0.0', 'stabel', ...labArgs()], 2, { code: 'E_CHANNEL_UNKNOWN', fix: /"stable"/ }),
     refused(['queue', 'bad name', 'stable', ...labArgs()], 2, { code: 'E_QUEUE_INVALID' }),
     refused(['resign', 'timestamp', ...labArgs()], 2, { code: 'E_USAGE' }),
   ]);
