@@ -4,8 +4,8 @@ import { loadConfig } from '../../lib/config.ts';
 import { createLog } from '../../lib/log.ts';
 import { Shutdown } from '../../lib/shutdown.ts';
 import { CacheServeConfig } from '../config/schema.ts';
-import type { CacheStats } from './counters.ts';
-import { readCacheStats } from './read-stats.ts';
+import type { CacheStats } from './operations/counters.ts';
+import { readCacheStats } from './operations/read-stats.ts';
 import { serveCache } from './serve-cache.ts';
 
 interface ServeOptions {

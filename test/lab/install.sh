@@ -32,6 +32,8 @@ wget wget
 softhsm2-util softhsm2
 pkcs11-tool opensc
 nginx nginx-light
+squid squid
+wrk wrk
 ssh-keygen openssh-client
 LIST
 }
@@ -47,6 +49,8 @@ describe() {
   opensc) echo "OpenSC (pkcs11-tool): signs with a token" ;;
   busybox | dash | gawk | mawk | wget) echo "$1: what the bootstrap finds on one worker node or another" ;;
   nginx-light) echo "nginx: a web server over an exported store" ;;
+  squid) echo "Squid: the caching proxy that sites have, behind which ours must work" ;;
+  wrk) echo "wrk: the load of npm run bench:cache" ;;
   openssl) echo "openssl: the bootstrap's signature checks" ;;
   *) echo "$1" ;;
   esac

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { serveStore } from '../../../codecache/origin/serve-store.ts';
-import { readCacheStats } from '../../../codecache/proxy/read-stats.ts';
+import { readCacheStats } from '../../../codecache/proxy/operations/read-stats.ts';
 import { serveCache } from '../../../codecache/proxy/serve-cache.ts';
 import type { CacheOptions } from '../../../codecache/proxy/serve-cache.ts';
 import { systemClock } from '../../../lib/clock.ts';

@@ -1,5 +1,5 @@
 import CachePolicy from 'http-cache-semantics';
-import type { Clock } from '../../lib/clock.ts';
+import type { Clock } from '../../../lib/clock.ts';
 
 /** How long one stored answer may be used (RFC 9111, RFC 5861), from explicit headers only: no heuristics. */
 export interface Freshness {

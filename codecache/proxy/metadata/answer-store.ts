@@ -3,8 +3,8 @@ import { readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LRUCache } from 'lru-cache';
 import type CachePolicy from 'http-cache-semantics';
-import { ensureDirectory, writeFileAtomic } from '../../lib/files.ts';
-import type { Logger } from '../../lib/log.ts';
+import { ensureDirectory, writeFileAtomic } from '../../../lib/files.ts';
+import type { Logger } from '../../../lib/log.ts';
 import type { Freshness, FreshnessRules } from './freshness.ts';
 
 /** One stored answer for metadata: small, so it is held in memory and kept on disk for the next start. */

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { createServer, get } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
-import { sendSource } from '../../../../codecache/proxy/body-source.ts';
-import type { BodySource } from '../../../../codecache/proxy/body-source.ts';
+import { sendSource } from '../../../../../codecache/proxy/objects/body-source.ts';
+import type { BodySource } from '../../../../../codecache/proxy/objects/body-source.ts';
 
 test('a client that leaves while the next bytes are read lets go of the source', async () => {
   const sent = Promise.withResolvers<void>();

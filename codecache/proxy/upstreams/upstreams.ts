@@ -1,10 +1,10 @@
 import { Agent, request } from 'undici';
 import type { Dispatcher } from 'undici';
-import type { Clock } from '../../lib/clock.ts';
-import type { PilotageError } from '../../lib/errors.ts';
-import type { Logger } from '../../lib/log.ts';
-import { codecacheError } from '../errors.ts';
-import type { CodecacheErrorCode } from '../errors.ts';
+import type { Clock } from '../../../lib/clock.ts';
+import type { PilotageError } from '../../../lib/errors.ts';
+import type { Logger } from '../../../lib/log.ts';
+import { codecacheError } from '../../errors.ts';
+import type { CodecacheErrorCode } from '../../errors.ts';
 
 export interface UpstreamTimeouts {
   connectSeconds: number;

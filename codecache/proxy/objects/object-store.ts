@@ -4,8 +4,8 @@ import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { LRUCache } from 'lru-cache';
-import { ensureDirectory, syncDirectory } from '../../lib/files.ts';
-import type { Logger } from '../../lib/log.ts';
+import { ensureDirectory, syncDirectory } from '../../../lib/files.ts';
+import type { Logger } from '../../../lib/log.ts';
 
 interface Kept {
   bytes: number;

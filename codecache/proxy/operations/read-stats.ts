@@ -1,5 +1,5 @@
 import { request } from 'undici';
-import { PilotageError, fromSystemError, libError } from '../../lib/errors.ts';
+import { PilotageError, fromSystemError, libError } from '../../../lib/errors.ts';
 import type { CacheStats } from './counters.ts';
 
 const MAX_BYTES = 1 << 18;

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import { fromSystemError } from '../../lib/errors.ts';
+import { fromSystemError } from '../../../lib/errors.ts';
 import type { BodySource } from './body-source.ts';
-import { codecacheError } from '../errors.ts';
+import { codecacheError } from '../../errors.ts';
 
 /** Objects up to this size are verified whole before their first byte is given out: a forgery costs no client anything. */
 export const WHOLE_FIRST_BYTES = 4 << 20;

@@ -1,4 +1,4 @@
-import type { ObjectName } from '../http/object-name.ts';
+import type { ObjectName } from '../../http/object-name.ts';
 
 /**
  * What a cache can tell of signed metadata without keys: it is a JSON object of the role and version in its name. Keeps

@@ -1,4 +1,4 @@
-import type { UpstreamStats } from './upstreams.ts';
+import type { UpstreamStats } from '../upstreams/upstreams.ts';
 
 /** Everything a cache counts since it started; the body of `/stats`. */
 export interface CacheStats {

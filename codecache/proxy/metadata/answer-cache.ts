@@ -1,11 +1,11 @@
-import { PilotageError } from '../../lib/errors.ts';
-import { codecacheError } from '../errors.ts';
-import type { ObjectName } from '../http/object-name.ts';
+import { PilotageError } from '../../../lib/errors.ts';
+import { codecacheError } from '../../errors.ts';
+import type { ObjectName } from '../../http/object-name.ts';
 import type { Answer, AnswerStore } from './answer-store.ts';
 import { misfit } from './check-metadata.ts';
 import type { FreshnessRules } from './freshness.ts';
-import { dump } from './upstreams.ts';
-import type { Upstream, UpstreamAnswer, Upstreams } from './upstreams.ts';
+import { dump } from '../upstreams/upstreams.ts';
+import type { Upstream, UpstreamAnswer, Upstreams } from '../upstreams/upstreams.ts';
 
 export type HowAnswered = 'hit' | 'miss' | 'revalidated' | 'stale';
 export interface Answered {

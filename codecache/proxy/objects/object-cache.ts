@@ -1,12 +1,12 @@
-import type { Clock } from '../../lib/clock.ts';
-import { PilotageError, fromSystemError } from '../../lib/errors.ts';
-import type { ObjectName } from '../http/object-name.ts';
+import type { Clock } from '../../../lib/clock.ts';
+import { PilotageError, fromSystemError } from '../../../lib/errors.ts';
+import type { ObjectName } from '../../http/object-name.ts';
 import { fileSource } from './body-source.ts';
 import type { BodySource } from './body-source.ts';
 import { Flight } from './flight.ts';
 import type { ObjectStore } from './object-store.ts';
-import { dump } from './upstreams.ts';
-import type { Upstream, UpstreamAnswer, Upstreams } from './upstreams.ts';
+import { dump } from '../upstreams/upstreams.ts';
+import type { Upstream, UpstreamAnswer, Upstreams } from '../upstreams/upstreams.ts';
 
 export type HashName = Extract<ObjectName, { kind: 'hash-named' }>;
 export type GotObject = { how: 'hit' | 'miss' | 'joined'; source: BodySource } | { how: 'missing' };
