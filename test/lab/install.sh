@@ -96,6 +96,7 @@ rm -f "$log"
 if has_program systemctl; then
   case " $(echo "$missing" | tr '\n' ' ') " in *" postgresql "*) systemctl disable --quiet postgresql.service 2>/dev/null ;; esac
   case " $(echo "$missing" | tr '\n' ' ') " in *" mariadb-server "*) systemctl disable --quiet mariadb.service 2>/dev/null ;; esac
+  case " $(echo "$missing" | tr '\n' ' ') " in *" squid "*) systemctl disable --quiet squid.service 2>/dev/null ;; esac
 fi
 
 missing=$(missing_packages | sort -u)
