@@ -15,6 +15,8 @@ export interface Answered {
   complete: boolean;
   userAgent?: string | undefined;
   range?: string | undefined;
+  /** What a cache says of how the answer came about: its X-Cache. */
+  cache?: string | undefined;
 }
 
 export type Observer = (answered: Answered) => void;
@@ -44,6 +46,7 @@ export function observeAnswer(request: IncomingMessage, response: ServerResponse
       complete: response.writableFinished,
       userAgent: request.headers['user-agent'],
       range: request.headers.range,
+      cache: response.getHeader('x-cache') as string | undefined,
     });
   };
   // Before Node's own listener, which gives the connection to the next answer.

@@ -1,3 +1,5 @@
+import type { HeldBody } from '../objects/body-source.ts';
+import type { HowAnswered } from '../front/answer-head.ts';
 import { PilotageError } from '../../../lib/errors.ts';
 import { codecacheError } from '../../errors.ts';
 import type { ObjectName } from '../../http/object-name.ts';
@@ -7,7 +9,21 @@ import type { FreshnessRules } from './freshness.ts';
 import { dump } from '../upstreams/upstreams.ts';
 import type { Upstream, UpstreamAnswer, Upstreams } from '../upstreams/upstreams.ts';
 
-export type HowAnswered = 'hit' | 'miss' | 'revalidated' | 'stale';
+/** Whom a request is answered from, and under which name its answers are kept. */
+export interface View {
+  /** Empty for all upstreams together, else the origin that the request names. */
+  readonly id: string;
+  readonly upstreams: Upstreams;
+}
+
+/** What a request asks of the cache (RFC 9111 5.2.1), and the caches it came through. */
+export interface Wish {
+  /** Past the cache: fetch unconditionally, from another upstream first when there is one. */
+  noCache: boolean;
+  /** The caches this request came through, this one last. */
+  via: string;
+}
+
 export interface Answered {
   how: HowAnswered;
   answer: Answer;
@@ -19,53 +35,56 @@ export interface Answered {
  */
 export class AnswerCache {
   readonly #store: AnswerStore;
-  readonly #upstreams: Upstreams;
   readonly #rules: FreshnessRules;
   readonly #maxBytes: number;
   readonly #flights = new Map<string, Promise<Answered>>();
 
-  constructor(options: {
-    store: AnswerStore;
-    upstreams: Upstreams;
-    rules: FreshnessRules;
-    maxBytes: number;
-  }) {
+  constructor(options: { store: AnswerStore; rules: FreshnessRules; maxBytes: number }) {
     this.#store = options.store;
-    this.#upstreams = options.upstreams;
     this.#rules = options.rules;
     this.#maxBytes = options.maxBytes;
   }
 
   /**
-   * @param noCache the client asked past the cache: fetch unconditionally, from another upstream first when there is one,
-   *   because the one that gave the stored answer may be what the client complains of.
-   * @param via the caches this request came through, this one last.
+   * With `noCache` the upstream that gave the stored answer is asked last: it may be what the client complains of.
+   *
    * @throws E_UPSTREAM_FAILED, E_UPSTREAM_TIMEOUT, E_UPSTREAM_FORGED of the last upstream that was tried.
    */
-  get(name: ObjectName, noCache: boolean, via: string): Promise<Answered> {
-    const stored = this.#store.get(name.path);
+  get(view: View, name: ObjectName, wish: Wish): Promise<Answered> {
+    const { noCache } = wish;
+    const answerKey = `${view.id}/${name.path}`;
+    const stored = this.#store.get(answerKey);
     if (stored !== undefined && !noCache && stored.freshness.fresh()) {
       return Promise.resolve({ how: 'hit', answer: stored });
     }
-    const key = noCache ? `${name.path} no-cache` : name.path;
+    const key = noCache ? `${answerKey} no-cache` : answerKey;
     const running = this.#flights.get(key);
     if (running !== undefined) return running;
-    const flight = this.#renew(name, stored, noCache, via).finally(() => this.#flights.delete(key));
+    const flight = this.#renew(view, name, stored, wish).finally(() => this.#flights.delete(key));
     this.#flights.set(key, flight);
     return flight;
   }
 
+  /** An answer as its tier holds it: valid until it is replaced or evicted. */
+  held(answer: Answer): HeldBody {
+    return {
+      body: answer.body,
+      valid: () => this.#store.peek(answer.key) === answer,
+      touch: () => void this.#store.get(answer.key),
+    };
+  }
+
   async #renew(
+    { id, upstreams }: View,
     name: ObjectName,
     stored: Answer | undefined,
-    noCache: boolean,
-    via: string,
+    wish: Wish,
   ): Promise<Answered> {
     let failure: unknown;
     let missing: Answered | undefined;
-    for (const upstream of this.#upstreams.order(noCache ? stored?.upstream : undefined)) {
+    for (const upstream of upstreams.order(wish.noCache ? stored?.upstream : undefined)) {
       try {
-        const answered = await this.#ask(upstream, name, stored, noCache, via);
+        const answered = await this.#ask({ id, upstreams }, upstream, name, stored, wish);
         // The next root not being there is the normal answer; anything else missing may be at the next upstream.
         if (answered.answer.status === 200 || name.kind === 'root') return await this.#keep(answered);
         missing ??= answered;
@@ -81,38 +100,37 @@ export class AnswerCache {
   }
 
   async #ask(
+    { id, upstreams }: View,
     upstream: Upstream,
     name: ObjectName,
     stored: Answer | undefined,
-    noCache: boolean,
-    via: string,
+    { noCache, via }: Wish,
   ): Promise<Answered> {
     const conditional = !noCache && stored?.status === 200 && stored.etag !== undefined;
-    const reply = await this.#upstreams.ask(upstream, name.path, {
+    const reply = await upstreams.ask(upstream, name.path, {
       via,
       ...(conditional && { 'if-none-match': stored.etag! }),
       ...(noCache && { 'cache-control': 'no-cache', pragma: 'no-cache' }),
     });
     if (reply.status === 304 && conditional) {
       await dump(reply);
-      this.#upstreams.worked(upstream);
+      upstreams.worked(upstream);
       const freshness = stored.freshness.revalidated(reply.headers);
       const cacheControl = reply.headers['cache-control'] ?? stored.cacheControl;
       return { how: 'revalidated', answer: { ...stored, freshness, cacheControl, upstream: upstream.url } };
     }
-    const body = await this.#body(upstream, name.path, reply);
+    const body = await this.#body(upstreams, upstream, name.path, reply);
     const found = reply.status === 200 ? misfit(name, body) : undefined;
     if (found !== undefined)
-      throw this.#upstreams.blame(upstream, name.path, 'signed metadata of this name', found);
-    if (reply.status === 304)
-      throw this.#upstreams.failed(upstream, name.path, 'a 304 that was not asked for');
-    this.#upstreams.worked(upstream);
-    return { how: 'miss', answer: this.#answer(upstream, name.path, reply, body) };
+      throw upstreams.blame(upstream, name.path, 'signed metadata of this name', found);
+    if (reply.status === 304) throw upstreams.failed(upstream, name.path, 'a 304 that was not asked for');
+    upstreams.worked(upstream);
+    return { how: 'miss', answer: this.#answer(upstream, `${id}/${name.path}`, reply, body) };
   }
 
-  #answer(upstream: Upstream, path: string, reply: UpstreamAnswer, body: Buffer): Answer {
+  #answer(upstream: Upstream, key: string, reply: UpstreamAnswer, body: Buffer): Answer {
     return {
-      path,
+      key,
       status: reply.status,
       contentType: reply.headers['content-type'] ?? 'application/octet-stream',
       cacheControl: reply.headers['cache-control'] ?? 'no-cache',
@@ -128,7 +146,12 @@ export class AnswerCache {
     return answered;
   }
 
-  async #body(upstream: Upstream, path: string, reply: UpstreamAnswer): Promise<Buffer> {
+  async #body(
+    upstreams: Upstreams,
+    upstream: Upstream,
+    path: string,
+    reply: UpstreamAnswer,
+  ): Promise<Buffer> {
     const chunks: Buffer[] = [];
     let bytes = 0;
     try {
@@ -138,10 +161,10 @@ export class AnswerCache {
         chunks.push(chunk);
       }
     } catch (error) {
-      throw this.#upstreams.failed(upstream, path, error);
+      throw upstreams.failed(upstream, path, error);
     }
     if (bytes > this.#maxBytes)
-      throw this.#upstreams.blame(upstream, path, `at most ${this.#maxBytes} bytes`, 'more');
+      throw upstreams.blame(upstream, path, `at most ${this.#maxBytes} bytes`, 'more');
     return Buffer.concat(chunks);
   }
 }

@@ -9,7 +9,8 @@ import type { Freshness, FreshnessRules } from './freshness.ts';
 
 /** One stored answer for metadata: small, so it is held in memory and kept on disk for the next start. */
 export interface Answer {
-  path: string;
+  /** View and path: `/metadata/…`, or an origin's URL before it. */
+  key: string;
   status: number;
   contentType: string;
   cacheControl: string;
@@ -20,7 +21,7 @@ export interface Answer {
 }
 
 interface StoredHead {
-  path: string;
+  key: string;
   status: number;
   contentType: string;
   cacheControl: string;
@@ -30,7 +31,7 @@ interface StoredHead {
   policy: CachePolicy.CachePolicyObject;
 }
 
-/** Metadata answers by path: memory over `DIR/answers`, least recently used out first by bytes. */
+/** Metadata answers by key: memory over `DIR/answers`, least recently used out first by bytes. */
 export class AnswerStore {
   readonly #directory: string;
   readonly #rules: FreshnessRules;
@@ -43,9 +44,9 @@ export class AnswerStore {
     this.#log = options.log;
     this.#memory = new LRUCache<string, Answer>({
       maxSize: options.maxBytes,
-      sizeCalculation: answer => answer.body.length + answer.path.length + 512,
-      dispose: (_answer, path, reason) => {
-        if (reason === 'evict') void rm(this.#file(path), { force: true }).catch(() => undefined);
+      sizeCalculation: answer => answer.body.length + answer.key.length + 512,
+      dispose: (_answer, key, reason) => {
+        if (reason === 'evict') void rm(this.#file(key), { force: true }).catch(() => undefined);
       },
     });
   }
@@ -57,7 +58,7 @@ export class AnswerStore {
       const file = join(this.#directory, name);
       try {
         const answer = this.#decode(await readFile(file));
-        this.#memory.set(answer.path, answer);
+        this.#memory.set(answer.key, answer);
       } catch (error) {
         this.#log.warn({ file, err: error }, 'stored answer is damaged and was removed');
         await rm(file, { force: true });
@@ -65,16 +66,21 @@ export class AnswerStore {
     }
   }
 
-  get(path: string): Answer | undefined {
-    return this.#memory.get(path);
+  get(key: string): Answer | undefined {
+    return this.#memory.get(key);
+  }
+
+  /** As {@link get}, without counting as a use. */
+  peek(key: string): Answer | undefined {
+    return this.#memory.peek(key);
   }
 
   /** Keeps an answer; 404s in memory only. Failure to write costs the next start a fetch, nothing else. */
   async put(answer: Answer): Promise<void> {
-    this.#memory.set(answer.path, answer);
+    this.#memory.set(answer.key, answer);
     if (answer.status !== 200) return;
     const head: StoredHead = {
-      path: answer.path,
+      key: answer.key,
       status: answer.status,
       contentType: answer.contentType,
       cacheControl: answer.cacheControl,
@@ -85,11 +91,11 @@ export class AnswerStore {
     };
     try {
       await writeFileAtomic(
-        this.#file(answer.path),
+        this.#file(answer.key),
         Buffer.concat([Buffer.from(`${JSON.stringify(head)}\n`), answer.body]),
       );
     } catch (error) {
-      this.#log.warn({ path: answer.path, err: error }, 'answer could not be written to disk');
+      this.#log.warn({ key: answer.key, err: error }, 'answer could not be written to disk');
     }
   }
 
@@ -97,8 +103,8 @@ export class AnswerStore {
     return { answers: this.#memory.size, bytes: this.#memory.calculatedSize };
   }
 
-  #file(path: string): string {
-    return join(this.#directory, hash(Buffer.from(path)));
+  #file(key: string): string {
+    return join(this.#directory, hash(Buffer.from(key)));
   }
 
   #decode(bytes: Buffer): Answer {
@@ -106,9 +112,9 @@ export class AnswerStore {
     const head = JSON.parse(bytes.subarray(0, end).toString('utf8')) as StoredHead;
     const body = bytes.subarray(end + 1);
     if (hash(body) !== head.sha256) throw new Error('the body does not fit its hash');
-    const { path, status, contentType, cacheControl, etag, upstream, policy } = head;
+    const { key, status, contentType, cacheControl, etag, upstream, policy } = head;
     return {
-      path,
+      key,
       status,
       contentType,
       cacheControl,

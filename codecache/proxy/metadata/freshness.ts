@@ -7,9 +7,10 @@ export interface Freshness {
   fresh(): boolean;
   /** May the stored answer be served when every upstream fails? */
   usableOnError(): boolean;
-  ageSeconds(): number;
-  /** Seconds left until stale; negative afterwards. */
-  secondsLeft(): number;
+  /** Epoch milliseconds at which its Age was zero. */
+  readonly bornMs: number;
+  /** Epoch milliseconds from which it is stale. */
+  readonly freshUntilMs: number;
   /** After a 304 with these headers. */
   revalidated(headers: Record<string, string>): Freshness;
   toJson(): CachePolicy.CachePolicyObject;
@@ -36,12 +37,14 @@ export function freshnessRules(clock: Clock): FreshnessRules {
     const strict = ['must-revalidate', 'proxy-revalidate', 'no-cache'].some(name => name in directives);
     const staleSeconds = strict ? 0 : Number(directives['stale-if-error'] ?? 0) || 0;
     const varies = json.resh.vary !== undefined && !/^accept-encoding$/i.test(String(json.resh.vary));
+    const bornMs = clock.now() - policy.age() * 1000;
+    const freshUntilMs = bornMs + (varies ? 0 : policy.maxAge()) * 1000;
     return {
       storable: policy.storable() && !varies && (status === 200 || (status === 404 && policy.maxAge() > 0)),
-      fresh: () => !varies && policy.maxAge() > policy.age(),
-      usableOnError: () => !varies && policy.maxAge() + staleSeconds > policy.age(),
-      ageSeconds: () => Math.max(0, Math.floor(policy.age())),
-      secondsLeft: () => Math.floor(policy.maxAge() - policy.age()),
+      fresh: () => clock.now() < freshUntilMs,
+      usableOnError: () => !varies && clock.now() < freshUntilMs + staleSeconds * 1000,
+      bornMs,
+      freshUntilMs,
       revalidated: headers => {
         const etag = String(json.resh.etag ?? '');
         const merged = { ...json.resh, ...headers, ...(etag && { etag }) } as Record<string, string>;

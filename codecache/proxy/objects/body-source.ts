@@ -2,10 +2,21 @@ import type { FileHandle } from 'node:fs/promises';
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 
+/** A verified body that a memory tier holds. */
+export interface HeldBody {
+  readonly body: Buffer;
+  /** False once it was evicted or purged. */
+  valid(): boolean;
+  /** It is in use: keep it over others. */
+  touch(): void;
+}
+
 /** Bytes that can be read by position, now or as they arrive. */
 export interface BodySource {
   readonly bytes: number;
   readonly storedMs: number;
+  /** Set when all of it is in memory: the tier that holds it, for {@link HotAnswer}. */
+  readonly memory?: HeldBody;
   /** Reads at most `buffer.length` bytes; waits until at least one may be given out. @throws when they never will be. */
   read(buffer: Buffer, position: number): Promise<number>;
   release(): Promise<void>;

@@ -11,6 +11,13 @@ import type { Upstream, UpstreamAnswer, Upstreams } from '../upstreams/upstreams
 export type HashName = Extract<ObjectName, { kind: 'hash-named' }>;
 export type GotObject = { how: 'hit' | 'miss' | 'joined'; source: BodySource } | { how: 'missing' };
 
+export interface ObjectWish {
+  /** Wait until the object is verified (ranges); else a large one may be read while it arrives. */
+  wholeOnly: boolean;
+  /** The caches this request came through, this one last. */
+  via: string;
+}
+
 type Ready = { flight: Flight } | 'missing';
 
 interface Fetch {
@@ -29,24 +36,20 @@ interface Fetch {
  */
 export class ObjectCache {
   readonly #store: ObjectStore;
-  readonly #upstreams: Upstreams;
   readonly #clock: Clock;
   readonly #maxBytes: number;
   readonly #fetches = new Map<string, Fetch>();
 
-  constructor(options: { store: ObjectStore; upstreams: Upstreams; clock: Clock; maxBytes: number }) {
+  constructor(options: { store: ObjectStore; clock: Clock; maxBytes: number }) {
     this.#store = options.store;
-    this.#upstreams = options.upstreams;
     this.#clock = options.clock;
     this.#maxBytes = options.maxBytes;
   }
 
   /**
-   * @param wholeOnly wait until the object is verified (ranges); else a large one may be read while it arrives.
-   * @param via the caches this request came through, this one last.
    * @throws E_UPSTREAM_FAILED, E_UPSTREAM_TIMEOUT, E_UPSTREAM_FORGED of the last upstream tried.
    */
-  async get(name: HashName, wholeOnly: boolean, via: string): Promise<GotObject> {
+  async get(upstreams: Upstreams, name: HashName, { wholeOnly, via }: ObjectWish): Promise<GotObject> {
     let how: 'hit' | 'miss' | 'joined' = 'hit';
     if (!this.#fetches.has(name.sha256)) {
       const kept = await this.#store.open(name.sha256);
@@ -54,13 +57,13 @@ export class ObjectCache {
     }
     let fetch = this.#fetches.get(name.sha256);
     how = fetch === undefined ? 'miss' : 'joined';
-    fetch ??= this.#start(name, via);
+    fetch ??= this.#start(upstreams, name, via);
     for (;;) {
       const { ended, current } = fetch;
       if (typeof ended === 'object' && 'flight' in ended) return { how, source: ended.flight.source() };
       if (ended !== undefined && fetch.path !== name.path) {
         // Whoever asks for these bytes by a path that no upstream has must not take them from the others.
-        fetch = this.#fetches.get(name.sha256) ?? this.#start(name, via);
+        fetch = this.#fetches.get(name.sha256) ?? this.#start(upstreams, name, via);
         continue;
       }
       if (ended === 'missing') return { how: 'missing' };
@@ -70,18 +73,18 @@ export class ObjectCache {
     }
   }
 
-  #start(name: HashName, via: string): Fetch {
+  #start(upstreams: Upstreams, name: HashName, via: string): Fetch {
     const { path } = name;
     const fetch: Fetch = { path, current: undefined, changed: Promise.withResolvers(), ended: undefined };
     this.#fetches.set(name.sha256, fetch);
-    void this.#run(name, fetch, via);
+    void this.#run(upstreams, name, fetch, via);
     return fetch;
   }
 
-  async #run(name: HashName, fetch: Fetch, via: string): Promise<void> {
+  async #run(upstreams: Upstreams, name: HashName, fetch: Fetch, via: string): Promise<void> {
     let flight: Flight | undefined;
     try {
-      flight = await this.#tryAll(name, fetch, via);
+      flight = await this.#tryAll(upstreams, name, fetch, via);
       fetch.ended = flight === undefined ? 'missing' : { flight };
     } catch (failure) {
       fetch.ended = { failure };
@@ -92,12 +95,17 @@ export class ObjectCache {
     setImmediate(() => void flight?.release());
   }
 
-  async #tryAll(name: HashName, fetch: Fetch, via: string): Promise<Flight | undefined> {
+  async #tryAll(
+    upstreams: Upstreams,
+    name: HashName,
+    fetch: Fetch,
+    via: string,
+  ): Promise<Flight | undefined> {
     let failure: unknown;
-    for (const upstream of this.#upstreams.order()) {
+    for (const upstream of upstreams.order()) {
       for (const noCache of [false, true]) {
         try {
-          const flight = await this.#attempt(upstream, name, fetch, {
+          const flight = await this.#attempt(upstreams, upstream, name, fetch, {
             via,
             ...(noCache && { 'cache-control': 'no-cache', pragma: 'no-cache' }),
           });
@@ -115,21 +123,22 @@ export class ObjectCache {
 
   /** @returns the verified flight, or undefined when the upstream does not have the object. */
   async #attempt(
+    upstreams: Upstreams,
     upstream: Upstream,
     name: HashName,
     fetch: Fetch,
     headers: Record<string, string>,
   ): Promise<Flight | undefined> {
-    const reply = await this.#upstreams.ask(upstream, name.path, headers);
+    const reply = await upstreams.ask(upstream, name.path, headers);
     if (reply.status !== 200) {
       await dump(reply);
       return undefined;
     }
-    const flight = await this.#begin(upstream, name, reply);
+    const flight = await this.#begin(upstreams, upstream, name, reply);
     fetch.current = flight;
     if (flight.streamable) wake(fetch);
     try {
-      await this.#receive(upstream, name, reply, flight);
+      await this.#receive(upstreams, upstream, name, reply, flight);
       flight.verified();
       return flight;
     } catch (error) {
@@ -141,17 +150,17 @@ export class ObjectCache {
     }
   }
 
-  async #begin(upstream: Upstream, name: HashName, reply: UpstreamAnswer): Promise<Flight> {
+  async #begin(
+    upstreams: Upstreams,
+    upstream: Upstream,
+    name: HashName,
+    reply: UpstreamAnswer,
+  ): Promise<Flight> {
     const announced = reply.headers['content-length'];
     const length = announced === undefined ? undefined : Number(announced);
     if (length !== undefined && !(length <= this.#maxBytes)) {
       reply.body.destroy();
-      throw this.#upstreams.blame(
-        upstream,
-        name.path,
-        `at most ${this.#maxBytes} bytes`,
-        `${announced} bytes`,
-      );
+      throw upstreams.blame(upstream, name.path, `at most ${this.#maxBytes} bytes`, `${announced} bytes`);
     }
     try {
       const { path, file } = await this.#store.incoming();
@@ -162,21 +171,27 @@ export class ObjectCache {
     }
   }
 
-  async #receive(upstream: Upstream, name: HashName, reply: UpstreamAnswer, flight: Flight): Promise<void> {
+  async #receive(
+    upstreams: Upstreams,
+    upstream: Upstream,
+    name: HashName,
+    reply: UpstreamAnswer,
+    flight: Flight,
+  ): Promise<void> {
     let found: string;
     try {
       found = await flight.receive(reply.body as AsyncIterable<Buffer>, this.#maxBytes);
     } catch (error) {
       if (error instanceof PilotageError) {
         if (error.code !== 'E_UPSTREAM_FORGED') throw error;
-        throw this.#upstreams.blame(upstream, name.path, error.expected ?? '', error.found ?? '');
+        throw upstreams.blame(upstream, name.path, error.expected ?? '', error.found ?? '');
       }
-      throw this.#upstreams.failed(upstream, name.path, error);
+      throw upstreams.failed(upstream, name.path, error);
     }
     if (found !== name.sha256) {
-      throw this.#upstreams.blame(upstream, name.path, `sha256 ${name.sha256}`, `sha256 ${found}`);
+      throw upstreams.blame(upstream, name.path, `sha256 ${name.sha256}`, `sha256 ${found}`);
     }
-    this.#upstreams.worked(upstream);
+    upstreams.worked(upstream);
     try {
       await this.#store.commit(flight.path, flight.file, name.sha256, flight.written, this.#clock.now());
     } catch (error) {

@@ -1,0 +1,174 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Clock } from '../../../lib/clock.ts';
+import { PilotageError } from '../../../lib/errors.ts';
+import type { Logger } from '../../../lib/log.ts';
+import { matchesEtag, rangeOf } from '../../http/byte-range.ts';
+import { sendText } from '../../http/plain-server.ts';
+import type { AnswerCache, View } from '../metadata/answer-cache.ts';
+import { sendSource } from '../objects/body-source.ts';
+import type { BodySource, HeldBody } from '../objects/body-source.ts';
+import type { HashName, ObjectCache } from '../objects/object-cache.ts';
+import { bodyFields, validatorFields } from './answer-head.ts';
+import type { AnswerHead, Fields, HowAnswered } from './answer-head.ts';
+import type { HotAnswers } from './hot-answers.ts';
+import { readTarget } from './request-target.ts';
+import type { ObjectName } from '../../http/object-name.ts';
+
+export interface RequestHandlerParts {
+  views: ReadonlyMap<string, View>;
+  answers: AnswerCache;
+  objects: ObjectCache;
+  hot: HotAnswers;
+  /** Names this process in Via; a request that already has it went in a circle. */
+  pseudonym: string;
+  clock: Clock;
+  log: Logger;
+}
+
+const IMMUTABLE_SECONDS = 31_536_000;
+const IMMUTABLE = `public, max-age=${IMMUTABLE_SECONDS}, immutable, no-transform`;
+
+/** A body that is whole in memory, or is read by position. */
+type Body = { held: HeldBody } | { source: BodySource };
+
+/**
+ * Answers requests for objects of a code store through node:http: everything that the raw socket does not answer by
+ * itself. What was served as a hit from memory is left to the raw socket from then on ({@link HotAnswers}).
+ */
+export class RequestHandler {
+  readonly #parts: RequestHandlerParts;
+  readonly #origins: ReadonlySet<string>;
+  readonly #via: string;
+
+  constructor(parts: RequestHandlerParts) {
+    this.#parts = parts;
+    this.#origins = new Set([...parts.views.keys()].filter(id => id !== ''));
+    this.#via = `1.1 ${parts.pseudonym}`;
+  }
+
+  async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { localAddress, localPort } = request.socket;
+    const asked = readTarget(request.url ?? '', this.#origins, `${localAddress}:${localPort}`);
+    if (asked.kind === 'refused') return sendText(request, response, asked.status, asked.text, 'no-store');
+    const before = request.headers.via;
+    if (before?.includes(this.#parts.pseudonym) === true)
+      return sendText(request, response, 508, 'The caches ask each other in a circle.', 'no-store');
+    const view = this.#parts.views.get(asked.view)!;
+    const via = before === undefined ? this.#via : `${before}, ${this.#via}`;
+    try {
+      if (asked.name.kind === 'hash-named') await this.#object(request, response, view, asked.name, via);
+      else await this.#answer(request, response, view, asked.name, via);
+    } catch (error) {
+      if (!(error instanceof PilotageError)) throw error;
+      this.#failed(request, response, asked.name.path, error);
+    }
+  }
+
+  async #answer(
+    request: IncomingMessage,
+    response: ServerResponse,
+    view: View,
+    name: ObjectName,
+    via: string,
+  ): Promise<void> {
+    const wish = { noCache: asksNoCache(request), via };
+    const { how, answer } = await this.#parts.answers.get(view, name, wish);
+    const { bornMs, freshUntilMs } = answer.freshness;
+    const head: AnswerHead = {
+      status: answer.status,
+      contentType: answer.contentType,
+      cacheControl: answer.cacheControl,
+      etag: answer.etag,
+      length: answer.body.length,
+      ranges: false,
+      bornMs,
+      freshUntilMs,
+    };
+    await this.#send(request, response, head, how, { held: this.#parts.answers.held(answer) });
+  }
+
+  async #object(
+    request: IncomingMessage,
+    response: ServerResponse,
+    view: View,
+    name: HashName,
+    via: string,
+  ): Promise<void> {
+    const wholeOnly = request.headers.range !== undefined || request.method === 'HEAD';
+    const got = await this.#parts.objects.get(view.upstreams, name, { wholeOnly, via });
+    if (got.how === 'missing')
+      return sendText(request, response, 404, 'No upstream has this object.', 'public, max-age=5');
+    const { how, source } = got;
+    const head: AnswerHead = {
+      status: 200,
+      contentType: 'application/octet-stream',
+      cacheControl: IMMUTABLE,
+      etag: `"${name.sha256}"`,
+      length: source.bytes,
+      ranges: true,
+      bornMs: source.storedMs,
+      freshUntilMs: source.storedMs + IMMUTABLE_SECONDS * 1000,
+    };
+    try {
+      await this.#send(
+        request,
+        response,
+        head,
+        how,
+        source.memory === undefined ? { source } : { held: source.memory },
+      );
+    } finally {
+      await source.release();
+    }
+  }
+
+  async #send(
+    request: IncomingMessage,
+    response: ServerResponse,
+    head: AnswerHead,
+    how: HowAnswered,
+    body: Body,
+  ): Promise<void> {
+    if (how === 'hit' && 'held' in body) this.#parts.hot.put(request.url!, { head, held: body.held });
+    setFields(response, validatorFields(head, how, this.#parts.clock.now(), this.#via));
+    if (
+      head.status === 200 &&
+      head.etag !== undefined &&
+      matchesEtag(request.headers['if-none-match'], head.etag)
+    )
+      return void response.writeHead(304).end();
+    const range: ReturnType<typeof rangeOf> =
+      head.ranges && head.etag !== undefined ? rangeOf(request, head.etag, head.length) : { kind: 'whole' };
+    if (range.kind === 'unsatisfiable') {
+      response.setHeader('content-range', `bytes */${head.length}`);
+      return sendText(request, response, 416, 'The range is outside of the object.', 'no-store');
+    }
+    const part = range.kind === 'part';
+    const start = part ? range.start : 0;
+    const end = part ? range.end : head.length - 1;
+    if (part) response.setHeader('content-range', `bytes ${start}-${end}/${head.length}`);
+    setFields(response, bodyFields(head, end - start + 1));
+    response.writeHead(part ? 206 : head.status);
+    if (request.method === 'HEAD') response.end();
+    else if ('held' in body) response.end(body.held.body.subarray(start, end + 1));
+    else await sendSource(response, body.source, start, end);
+  }
+
+  #failed(request: IncomingMessage, response: ServerResponse, path: string, error: PilotageError): void {
+    const { code, where, found } = error;
+    this.#parts.log.warn({ path, code, where, found }, 'no answer for a client');
+    if (response.headersSent) return void response.destroy();
+    response.setHeader('cache-status', `pilotage-cache; fwd=miss; detail=${code}`);
+    if (error.retryAfterSeconds !== undefined) response.setHeader('retry-after', error.retryAfterSeconds);
+    const status = code === 'E_UPSTREAM_TIMEOUT' ? 504 : code.startsWith('E_UPSTREAM') ? 502 : 500;
+    sendText(request, response, status, `${code}: ${error.message} (${where ?? path})`, 'no-store');
+  }
+}
+
+function setFields(response: ServerResponse, fields: Fields): void {
+  for (const [name, value] of fields) response.setHeader(name, value);
+}
+
+const asksNoCache = (request: IncomingMessage): boolean =>
+  /(^|[\s,])no-cache([\s,]|$)/i.test(request.headers['cache-control'] ?? '') ||
+  (request.headers['cache-control'] === undefined && /no-cache/i.test(request.headers.pragma ?? ''));
