@@ -1,4 +1,4 @@
-import { chown, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { chown, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { request } from 'undici';
 import { startDaemon } from './daemon.ts';
@@ -43,7 +43,8 @@ export async function startSquid(t: Ending, configuration: (place: SquidPlace) =
   const text = configuration({ port, directory });
   const file = join(directory, 'squid.conf');
   await writeFile(file, `${text}\n${processFiles(directory)}`, { mode: 0o644 });
-  const several = /^\s*workers\s+(?!1\s*$)/m.test(text);
+  const workers = Number(/^\s*workers\s+(\d+)/m.exec(text)?.[1] ?? 1);
+  const several = workers > 1;
   if (several && user !== undefined) await ensureRunDirectory(user);
   // Names the shared memory and the sockets of the workers, which lie in common directories.
   const service = `pilotage${process.pid}p${port}`;
@@ -56,13 +57,13 @@ export async function startSquid(t: Ending, configuration: (place: SquidPlace) =
     // -N is one process without a master; only a master has several workers.
     args: [several ? '--foreground' : '-N', '-d', '1', ...args],
     cwd: directory,
-    // A single process leaves nothing outside the directory, and takes two seconds to end when it is asked to.
+    // A single process has nothing to bring to an end, and takes two seconds to end when it is asked to.
     stopSignal: several ? 'SIGTERM' : 'SIGKILL',
-    ready: async () => (await fetchStatus(port)) > 0,
+    ready: async () => (await fetchStatus(port)) > 0 && (await countListening(directory)) >= workers,
   });
   t.after(async () => {
     await daemon.stop();
-    if (several) await removeShared(service);
+    await removeShared(service);
   });
   return { url: `http://127.0.0.1:${port}`, directory, pid: daemon.pid, daemon };
 }
@@ -84,10 +85,17 @@ async function ensureRunDirectory(user: { uid: number; gid: number }): Promise<v
   if (made !== undefined) await chown(RUN_DIRECTORY, user.uid, user.gid);
 }
 
-/** Squid leaves its sockets, and now and then its shared memory. */
+/** Workers begin one after the other. */
+async function countListening(directory: string): Promise<number> {
+  const said = await readFile(join(directory, 'cache.log'), 'utf8');
+  return said.match(/Accepting .*HTTP Socket connections/g)?.length ?? 0;
+}
+
+/** Squid leaves its sockets, and a killed one its shared memory. */
 async function removeShared(service: string): Promise<void> {
   for (const directory of [RUN_DIRECTORY, '/dev/shm']) {
-    const names = (await readdir(directory)).filter(name => name.startsWith(`${service}-`));
+    const all = await readdir(directory).catch(() => [] as string[]);
+    const names = all.filter(name => name.startsWith(`${service}-`));
     await Promise.all(names.map(name => rm(join(directory, name), { force: true })));
   }
 }
