@@ -1,5 +1,6 @@
 import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readableBytes } from '../lib/byte-size.ts';
 
 /**
  * Bytes that directories take on disk (allocated blocks, hard links once); what vanishes while it is read counts as
@@ -31,19 +32,6 @@ export async function diskUse(
     }
   }
   return sum;
-}
-
-/** "612 MiB": for people, rounded to three digits or so. */
-export function readableBytes(bytes: number): string {
-  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit += 1;
-  }
-  const text = value >= 10 || unit === 0 ? value.toFixed(0) : value.toFixed(1).replace(/\.0$/, '');
-  return `${text} ${units[unit]}`;
 }
 
 /**

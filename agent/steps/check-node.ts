@@ -2,7 +2,7 @@ import { readFile, readdir, statfs, access, constants } from 'node:fs/promises';
 import { availableParallelism, hostname, totalmem } from 'node:os';
 import type { Resources } from '../../lib/protocol/job.ts';
 import type { AgentConfig } from '../config/schema.ts';
-import { readableBytes } from '../disk-use.ts';
+import { readableBytes } from '../../lib/byte-size.ts';
 import { agentError } from '../errors.ts';
 
 export interface NodeFacts {

@@ -1,9 +1,21 @@
 import * as z from 'zod';
+import { BYTE_SIZE, readByteSize } from '../../lib/byte-size.ts';
 
 const listen = z.string().min(3).max(300);
 const seconds = (max: number) => z.number().min(0.01).max(max);
-const bytes = z.int().min(1024);
+const SIZE_EXPECTED = 'a number of bytes is expected, or a size such as 512MiB or 20GiB';
+const bytes = z
+  .union([z.int(), z.string().regex(BYTE_SIZE, SIZE_EXPECTED)], SIZE_EXPECTED)
+  .transform(size => (typeof size === 'number' ? size : readByteSize(size)))
+  .pipe(z.int().min(1024));
 const httpUrl = z.url({ protocol: /^https?$/, error: 'an http: or https: URL is expected' });
+/** `http://a|http://b`: any of them. */
+const group = z
+  .string()
+  .max(4096)
+  .refine(urls => urls.split('|').every(url => httpUrl.safeParse(url).success), {
+    error: 'an http: or https: URL is expected, or several with "|" between them',
+  });
 
 /** Settings of `pilotage store serve`; environment PILOTAGE_STORE_SERVE_…. */
 export const StoreServeConfig = z.strictObject({
@@ -44,18 +56,42 @@ export const StoreServeConfig = z.strictObject({
 /** Settings of `pilotage cache serve`; environment PILOTAGE_CACHE_SERVE_…. */
 export const CacheServeConfig = z.strictObject({
   upstreams: z
-    .array(httpUrl, 'name the origin or another cache with --upstream URL')
+    .array(group, 'name the origin or another cache with --upstream URL')
     .min(1)
     .max(16)
-    .describe('Origins or other caches, in order of preference.'),
+    .describe('Origins or other caches, in order of preference; those of one group have "|" between them.'),
+  siblings: z
+    .array(httpUrl)
+    .max(16)
+    .default([])
+    .describe('Caches beside this one: asked for what they have, before an upstream is.'),
+  allowedOrigins: z
+    .array(httpUrl)
+    .max(64)
+    .optional()
+    .describe(
+      'Origins that clients may name (forward proxy, GET http://origin/…); without it the upstreams.',
+    ),
   dir: z
     .string('name a directory for what is kept with --dir')
     .min(1)
     .describe('Directory for what is kept; made when missing.'),
   listen: listen.default('127.0.0.1:8091').describe('HOST:PORT; port 0 takes any free port.'),
-  maxStoreBytes: bytes.default(20 * 2 ** 30).describe('Disk quota; least recently used objects go first.'),
-  maxObjectBytes: bytes.default(2 ** 30).describe('Largest hash-named object that is fetched.'),
-  maxMetadataBytes: bytes.default(2 ** 20).describe('Largest metadata file that is fetched.'),
+  processes: z
+    .int()
+    .min(1)
+    .max(64)
+    .default(1)
+    .describe('Processes that answer; they share the disk, and each has its own memory.'),
+  memoryBytes: bytes
+    .prefault('128MiB')
+    .describe('Of objects held in memory by each process; least recently used ones go first.'),
+  maxMemoryObjectBytes: bytes
+    .optional()
+    .describe('Larger objects are answered from disk; without it half of memoryBytes.'),
+  maxStoreBytes: bytes.prefault('20GiB').describe('Disk quota; least recently used objects go first.'),
+  maxObjectBytes: bytes.prefault('1GiB').describe('Largest hash-named object that is fetched.'),
+  maxMetadataBytes: bytes.prefault('1MiB').describe('Largest metadata file that is fetched.'),
   connectSeconds: seconds(60).default(5).describe('Deadline for connecting to an upstream.'),
   headerWaitSeconds: seconds(300).default(15).describe("Deadline for an upstream's response header."),
   stallSeconds: seconds(600)
@@ -71,7 +107,17 @@ export const CacheServeConfig = z.strictObject({
     .min(1)
     .max(1_000_000)
     .default(8192)
-    .describe('More connections than this are refused.'),
+    .describe('More connections of one process than this are refused.'),
+  accessLog: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'File for one JSON line per answer, opened again on SIGHUP; "-" for the log of the program. None without it.',
+    ),
+  drainSeconds: seconds(3600)
+    .default(30)
+    .describe('At the end and at a restart, answers under way have this long to finish.'),
 });
 
 export type StoreServeConfig = z.output<typeof StoreServeConfig>;

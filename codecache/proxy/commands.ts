@@ -14,7 +14,11 @@ interface ServeOptions {
   dir?: string;
   listen?: string;
   upstream?: string[];
-  maxStoreBytes?: number;
+  sibling?: string[];
+  allowOrigin?: string[];
+  processes?: number;
+  memoryBytes?: string;
+  maxStoreBytes?: string;
 }
 
 /** Mounts what runs and looks at a caching proxy: `pilotage cache serve` and `stats`. */
@@ -22,13 +26,25 @@ export function registerProxy(cache: Command): void {
   cache
     .command('serve')
     .description('Run a caching proxy for a code store: keeps only what it verified, survives its origin.')
-    .option('--upstream <url>', 'origin or other cache to fetch from; repeat for more, in order', collect)
+    .option(
+      '--upstream <url>',
+      'origin or other cache to fetch from; repeat for more, in order; any of "http://a|http://b"',
+      collect,
+    )
+    .option('--sibling <url>', 'cache beside this one, asked for what it has; repeat for more', collect)
+    .option(
+      '--allow-origin <url>',
+      'origin that clients may name (forward proxy), default the upstreams; repeat for more',
+      collect,
+    )
     .option('--dir <directory>', 'directory for what is kept')
     .option(
       '--listen <host:port>',
       'address to listen on; port 0 takes any free port (default 127.0.0.1:8091)',
     )
-    .option('--max-store-bytes <bytes>', 'disk quota (default 20 GiB)', Number)
+    .option('--processes <n>', 'processes that answer on the same port (default 1)', Number)
+    .option('--memory-bytes <size>', 'objects held in memory, of each process (default 128MiB)')
+    .option('--max-store-bytes <size>', 'disk quota (default 20GiB)')
     .option('--config <file>', 'YAML or JSON file with the settings of codecache/config/schema.ts')
     .action(action(runCache));
   cache
@@ -49,8 +65,12 @@ async function runCache(options: ServeOptions): Promise<void> {
     envPrefix: 'PILOTAGE_CACHE_SERVE_',
     flags: {
       upstreams: options.upstream,
+      siblings: options.sibling,
+      allowedOrigins: options.allowOrigin,
       dir: options.dir,
       listen: options.listen,
+      processes: options.processes,
+      memoryBytes: options.memoryBytes,
       maxStoreBytes: options.maxStoreBytes,
     },
   });
@@ -60,9 +80,13 @@ async function runCache(options: ServeOptions): Promise<void> {
   const { idleSeconds, headerSeconds, maxConnections } = config;
   const server = await serveCache({
     upstreams: config.upstreams,
+    siblings: config.siblings,
+    ...(config.allowedOrigins && { allowedOrigins: config.allowedOrigins }),
     directory: config.dir,
     listen: config.listen,
     log,
+    memoryBytes: config.memoryBytes,
+    maxMemoryObjectBytes: config.maxMemoryObjectBytes ?? Math.floor(config.memoryBytes / 2),
     maxStoreBytes: config.maxStoreBytes,
     maxObjectBytes: config.maxObjectBytes,
     maxMetadataBytes: config.maxMetadataBytes,

@@ -23,12 +23,18 @@ import type { UpstreamTimeouts } from './upstreams/upstreams.ts';
 export interface CacheOptions {
   /** Groups in order; `http://a|http://b` is one group. */
   upstreams: string[];
+  /** Caches beside this one, asked before an upstream is. */
+  siblings?: string[];
   /** Origins that may be asked in absolute form (forward proxy); by default the upstreams. */
   allowedOrigins?: string[];
   directory: string;
   listen: string;
   log: Logger;
   clock?: Clock;
+  /** Of objects held in memory, default 128 MiB. */
+  memoryBytes?: number;
+  /** Larger objects are answered from disk; default half of `memoryBytes`. */
+  maxMemoryObjectBytes?: number;
   /** Disk quota for hash-named objects. */
   maxStoreBytes: number;
   maxObjectBytes: number;
@@ -104,9 +110,10 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
   };
 
   function makeViews({ upstreams, allowedOrigins }: CacheOptions, time: Clock): Map<string, View> {
-    const all = new Upstreams({ urls: upstreams, clock: time, log, timeouts });
+    const urls = upstreams.flatMap(group => group.split('|'));
+    const all = new Upstreams({ urls, clock: time, log, timeouts });
     const found = new Map<string, View>([[REVERSE, { id: REVERSE, upstreams: all }]]);
-    for (const url of allowedOrigins ?? upstreams) {
+    for (const url of allowedOrigins ?? urls) {
       const id = originKey(url);
       found.set(id, { id, upstreams: new Upstreams({ urls: [url], clock: time, log, timeouts }) });
     }
