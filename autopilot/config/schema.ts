@@ -19,7 +19,9 @@ export const AutopilotConfig = z.strictObject({
     .array(CacheGroup)
     .min(1)
     .max(16)
-    .describe('Caches of the code store that pilots use: groups in order, | between those of one group.'),
+    .describe(
+      'Caches of the code store that pilots use: groups in order, | between those of one group, > behind a forward proxy.',
+    ),
   site: word.default('none').describe('Site of the queue; decides which nodes take part in a rollout.'),
   root: z.string().describe('File with the root metadata that pilots trust first.'),
   state: z.string().describe('Directory of ledger, sandboxes and logs; one for each queue.'),

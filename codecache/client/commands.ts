@@ -4,7 +4,7 @@ import { action, collect, print } from '../../lib/cli.ts';
 import { systemClock } from '../../lib/clock.ts';
 import { readFileBounded } from '../../lib/files.ts';
 import { createLog } from '../../lib/log.ts';
-import { CacheGroup } from '../../lib/protocol/release.ts';
+import { CacheGroup, cacheGroupRule } from '../../lib/protocol/release.ts';
 import { Shutdown } from '../../lib/shutdown.ts';
 import type { Progress } from './download.ts';
 import { fetchRelease } from './fetch-release.ts';
@@ -41,7 +41,7 @@ export function registerClient(cache: Command): void {
     .requiredOption('--root <file>', 'pinned root: metadata/1.root.json of the repository')
     .requiredOption(
       '--cache <urls>',
-      "cache or origin, or a group of them as 'http://a|http://b': any of these; repeat for more groups, in order",
+      "cache or origin, also through a site's proxy as 'http://squid:3128>http://store:8090'; a group of them as 'http://a|http://b': any of these; repeat for more groups, in order",
       collectGroups,
     )
     .requiredOption('--queue <name>', 'queue whose channel is followed')
@@ -74,7 +74,7 @@ export function registerClient(cache: Command): void {
 
 export function collectGroups(value: string, previous: string[] | undefined): string[] {
   if (CacheGroup.safeParse(value).success) return collect(value, previous);
-  throw new InvalidArgumentError('Expected URLs of http: or https:, with | between those of one group.');
+  throw new InvalidArgumentError(`Expected ${cacheGroupRule}.`);
 }
 
 function wholeNumber(value: string): number {

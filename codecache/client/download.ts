@@ -1,10 +1,11 @@
-import { Agent, request } from 'undici';
+import { Agent } from 'undici';
 import type { Dispatcher } from 'undici';
 import { PilotageError } from '../../lib/errors.ts';
 import { signingError } from '../../signing/errors.ts';
 import { codecacheError } from '../errors.ts';
 import { isClosed, resumeFile } from './resume-file.ts';
 import type { Body } from './resume-file.ts';
+import { requestOf, urlOf } from './way.ts';
 
 export interface DownloadTimeouts {
   connectSeconds: number;
@@ -48,9 +49,10 @@ export interface Downloads {
   close(): Promise<void>;
 }
 
-/** One way to the store; `noCache` asks past everything that caches on it. */
 export interface Source {
+  /** One way to the store: a URL, or one behind a forward proxy as `http://squid:3128>http://store:8090`. */
   cache: string;
+  /** Asks past everything that caches on the way. */
   noCache: boolean;
 }
 
@@ -60,8 +62,6 @@ export interface Progress {
   bytes: number;
   length: number;
 }
-
-export const urlOf = (source: Source, path: string): string => `${source.cache.replace(/\/+$/, '')}/${path}`;
 
 /** Code of a body longer than it may be, before the caller knows better. */
 const TOO_LONG = 'E_TARGET_LENGTH';
@@ -105,14 +105,16 @@ export function openDownloads(options: {
     signal: AbortSignal,
     range: Record<string, string>,
   ): Promise<Dispatcher.ResponseData> => {
+    const { origin, path, headers: host } = requestOf(url);
     const headers = {
+      ...host,
       'accept-encoding': 'identity',
       ...(source.noCache && { 'cache-control': 'no-cache', pragma: 'no-cache' }),
       ...range,
     };
     for (let lost = 0; ; lost += 1) {
       try {
-        return await request(url, { dispatcher: agent, headers, signal });
+        return await agent.request({ origin, path, method: 'GET', headers, signal });
       } catch (error) {
         if (lost < MAX_CONNECTIONS_LOST && isClosed(error)) continue;
         throw unreachable(url, error, options.signal);

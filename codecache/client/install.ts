@@ -10,13 +10,13 @@ import { hashedTargetPath } from '../../signing/release/layout.ts';
 import { checkTarget } from '../../signing/release/repository/target-files.ts';
 import type { Artefact } from '../../signing/release/metadata/verify-pointer.ts';
 import { BuildCustom } from './choose-release.ts';
-import { urlOf } from './download.ts';
 import type { Downloads, Source } from './download.ts';
 import { takeNodeLock } from './node-lock.ts';
 import { noteUse, placeDirectory } from './node-store.ts';
 import type { NodeStore } from './node-store.ts';
 import { pruneStore } from './prune-store.ts';
 import { firstDamaged, unpack } from './unpack.ts';
+import { urlOf } from './way.ts';
 
 export interface InstallOptions {
   store: NodeStore;

@@ -12,11 +12,12 @@ import { checkFloors } from '../../signing/release/metadata/check-floors.ts';
 import { channelTarget, hashedTargetPath, QUEUES_TARGET } from '../../signing/release/layout.ts';
 import { checkTarget } from '../../signing/release/repository/target-files.ts';
 import { channelOf } from './choose-release.ts';
-import { isTooLong, urlOf } from './download.ts';
+import { isTooLong } from './download.ts';
 import type { Downloads, Source } from './download.ts';
 import type { NodeStore } from './node-store.ts';
 import { metadataDirectory } from './updater/metadata-directory.ts';
 import { Updater } from './updater/updater.ts';
+import { urlOf } from './way.ts';
 
 const MAX_POINTER_BYTES = 1 << 20;
 const BELOW_FLOOR: ReadonlySet<string> = new Set(['E_TUF_STALE', 'E_CHANNEL_FLOOR']);

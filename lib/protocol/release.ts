@@ -76,19 +76,30 @@ export const QueueChannels = z.object({
 });
 export type QueueChannels = z.output<typeof QueueChannels>;
 
-const isWebUrl = (url: string): boolean => /^https?:\/\/[^\s|;]+$/.test(url) && URL.canParse(url);
+const isWebUrl = (url: string): boolean => /^https?:\/\/[^\s|;>]+$/.test(url) && URL.canParse(url);
+
+/** `http://host:port` and nothing more: no path, no user. */
+const isProxy = (url: string): boolean => /^http:\/\/[^\s|;>/@?#]+$/.test(url) && URL.canParse(url);
+
+/** A URL, or one behind a site's forward proxy, `http://squid:3128>http://store:8090`: over https: it could keep nothing. */
+function isWay(way: string): boolean {
+  const [first = '', second, ...more] = way.split('>');
+  if (second === undefined) return isWebUrl(first);
+  return isProxy(first) && second.startsWith('http:') && isWebUrl(second) && more.length === 0;
+}
+
+/** What {@link CacheGroup} takes, in words. */
+export const cacheGroupRule =
+  "URLs of http: or https:, with | between those of one group; 'http://squid:3128>http://store:8090' goes through a forward proxy";
 
 /**
- * Caches of one group, `http://a|http://b`: any of them, begun at a random one; a list of groups is tried in order. What
- * is not listed is never used, the origin included.
+ * Ways to the code store, of one group, `http://a|http://b`: any of them, begun at a random one; a list of groups is
+ * tried in order. What is not listed is never used, the origin included, whatever proxies the environment names.
  */
 export const CacheGroup = z
   .string()
   .max(2000)
-  .refine(
-    group => group.split('|').length <= 16 && group.split('|').every(isWebUrl),
-    'URLs of http: or https:, with | between those of one group',
-  );
+  .refine(group => group.split('|').length <= 16 && group.split('|').every(isWay), cacheGroupRule);
 
 /**
  * `bootstrap.json`, mode 0600: what a submitted pilot is given besides the wrapper and its pinned root. Written minified
@@ -106,7 +117,9 @@ export const Bootstrap = z.object({
     .array(CacheGroup)
     .min(1)
     .max(16)
-    .describe('Caching proxies or origins of the code store: groups in order, | between those of one group.'),
+    .describe(
+      'Caching proxies or origins of the code store: groups in order, | between those of one group, > behind a forward proxy.',
+    ),
   site: word
     .default('none')
     .describe('Site of the queue; with the node it decides who takes part in a rollout.'),

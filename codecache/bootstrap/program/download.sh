@@ -1,4 +1,5 @@
-# Requests to one cache, in $cache; past it when $no_cache is set. Each is bounded in size, connect time, stall and time.
+# Requests on one way to the store, $cache: a URL, or "proxy>URL", a URL that a forward proxy is asked for; past all that
+# caches when $no_cache is set. Each is bounded in size, connect time, stall and time.
 
 choose_client() {
 	http=
@@ -19,23 +20,29 @@ wait_for() { # pid: its status in $ended
 	wait "$child" || ended=$?
 	child=
 }
+only_way() { # what is listed is asked, whatever proxies the environment names; all three clients go by http_proxy
+	unset http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY
+	case $cache in *\>*) export http_proxy="${cache%%>*}" ;; esac
+}
 # A GET: its body in $work/got, its status in $status ("long": over the limit; 000: none), Retry-After in $retry_after.
 get() { # path maxbytes [resume]
 	[ -n "${3-}" ] || rm -f "$work/got"
-	asked=1 seconds=$(($2 / 8192 + 120))
+	asked=1 seconds=$(($2 / 8192 + 120)) url=${cache##*>}/$1
 	: >"$work/head"
 	if [ "$http" = curl ]; then
 		(
 			ulimit -f $(($2 / 512 + 8))
+			only_way
 			exec curl -qgs -o "$work/got" -D "$work/head" ${3:+-C -} --connect-timeout 5 \
 				--speed-limit 1 --speed-time "$stall" --max-time $seconds \
-				-H 'Accept-Encoding: identity' ${no_cache:+"-HCache-Control: no-cache"} "$cache/$1"
+				-H 'Accept-Encoding: identity' ${no_cache:+"-HCache-Control: no-cache"} "$url"
 		) 2>/dev/null &
 	else
 		(
 			ulimit -f $(($2 / 512 + 8))
+			only_way
 			exec ${timeout:+timeout $seconds} wget $wget_options -S -O "$work/got" \
-				${no_cache:+"--header=Cache-Control: no-cache"} "$cache/$1"
+				${no_cache:+"--header=Cache-Control: no-cache"} "$url"
 		) >/dev/null 2>"$work/head" &
 	fi
 	wait_for $!

@@ -96,7 +96,7 @@ function name(text) {
 	return text
 }
 function assign(variable, text) {
-	if (text !~ /^[][A-Za-z0-9 ._:,;\/@+*~%\\-]*$/) bad(variable)
+	if (text !~ /^[][A-Za-z0-9 ._:,;\/@+*~%>\\-]*$/) bad(variable)
 	print variable "='" text "'"
 }
 # Any printable text that is the same in JSON and out of it.
@@ -221,7 +221,7 @@ function say_bootstrap(i, j, n, member, url, list, path) {
 		for (j = 1; j <= n; j++) {
 			url = member[(random + j) % n + 1]
 			sub(/\/+$/, "", url)
-			if (url !~ /^https?:\/\/[][A-Za-z0-9._:\/@%~-]+$/) bad("caches")
+			if (url !~ /^(http:\/\/[][A-Za-z0-9._:-]+>http|https?):\/\/[][A-Za-z0-9._:\/@%~-]+$/) bad("caches")
 			list = list " " url
 		}
 	}
