@@ -82,7 +82,7 @@ export class AnswerCache {
   ): Promise<Answered> {
     let failure: unknown;
     let missing: Answered | undefined;
-    for (const upstream of upstreams.order(wish.noCache ? stored?.upstream : undefined)) {
+    for (const upstream of upstreams.order(wish.noCache ? { avoid: stored?.upstream } : {})) {
       try {
         const answered = await this.#ask({ id, upstreams }, upstream, name, stored, wish);
         // The next root not being there is the normal answer; anything else missing may be at the next upstream.

@@ -28,9 +28,21 @@ export interface UpstreamStats {
 
 export interface Upstream {
   readonly url: string;
+  /** Another cache of the site: asked only for what it has already. */
+  readonly sibling: boolean;
   readonly stats: Omit<UpstreamStats, 'url' | 'healthy'>;
   consecutiveFailures: number;
   retryAtMs: number;
+}
+
+/** Whom a request would rather be answered by; URLs as in {@link UpstreamStats}. */
+export interface Preference {
+  /** Asked first when it is well: the upstream whose timestamp is in force. */
+  prefer?: string | undefined;
+  /** Asked last: its answer is what the client complains of. */
+  avoid?: string | undefined;
+  /** Hash of an object that any cache of the site may have: siblings are asked before the upstreams. */
+  object?: string | undefined;
 }
 
 export interface UpstreamAnswer {
@@ -59,6 +71,7 @@ export class Upstreams {
     this.#timeouts = options.timeouts;
     this.#list = options.urls.map(url => ({
       url: url.replace(/\/+$/, ''),
+      sibling: false,
       stats: { requests: 0, failures: 0, blamed: 0 },
       consecutiveFailures: 0,
       retryAtMs: 0,
@@ -72,11 +85,16 @@ export class Upstreams {
     });
   }
 
-  /** Whom to ask, best first; `avoid` goes last. */
-  order(avoid?: string): Upstream[] {
+  /**
+   * Whom to ask, best first. To be taken one after the other, each asked before the next is taken: what is known of an
+   * upstream may have changed meanwhile.
+   */
+  order({ prefer, avoid }: Preference = {}): Iterable<Upstream> {
     const now = this.#clock.now();
     const rank = (upstream: Upstream) =>
-      (upstream.url === avoid ? 2 : 0) + (upstream.retryAtMs > now ? 1 : 0);
+      (upstream.url === avoid ? 4 : 0) +
+      (upstream.retryAtMs > now ? 2 : 0) +
+      (upstream.url === prefer ? 0 : 1);
     return this.#list.toSorted((a, b) => rank(a) - rank(b));
   }
 
@@ -84,7 +102,7 @@ export class Upstreams {
    * One GET or HEAD. The caller reads or dumps the body.
    *
    * @throws E_UPSTREAM_FAILED, E_UPSTREAM_TIMEOUT naming the upstream; a status that is no answer (429, 5xx and all but
-   *   200, 304, 404) is a failure.
+   *   200, 304, 404, 410) is a failure.
    */
   async ask(
     upstream: Upstream,
@@ -112,7 +130,7 @@ export class Upstreams {
       body: reply.body,
     };
     const encoding = answer.headers['content-encoding'];
-    if ([200, 304, 404].includes(answer.status) && (encoding === undefined || encoding === 'identity'))
+    if ([200, 304, 404, 410].includes(answer.status) && (encoding === undefined || encoding === 'identity'))
       return answer;
     await dump(answer);
     const what = encoding === undefined ? `status ${answer.status}` : `content-encoding ${encoding}`;
