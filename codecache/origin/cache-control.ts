@@ -4,6 +4,8 @@ import type { ObjectName } from '../http/object-name.ts';
 export type ServedName = ObjectName | { kind: 'log'; path: string };
 
 const IMMUTABLE = 'public, max-age=31536000, immutable, no-transform';
+/** Every node asks for the next root first: with the store away, what is kept of the rest serves only as long as this. */
+const NO_NEWER_ROOT = 'public, max-age=60, stale-if-error=86400';
 
 /**
  * The Cache-Control of each answer of the origin (code-store 4.4). Explicit on every answer, 404 included, because a
@@ -17,7 +19,7 @@ export function cacheControl(
   nowMs: number,
   expiresMs?: number,
 ): string {
-  if (status === 404) return name?.kind === 'root' ? 'public, max-age=60' : 'public, max-age=5';
+  if (status === 404) return name?.kind === 'root' ? NO_NEWER_ROOT : 'public, max-age=5';
   if (status >= 400 || name === undefined) return 'no-store';
   if (name.kind === 'timestamp') {
     const left = Math.max(0, Math.floor(((expiresMs ?? nowMs) - nowMs) / 1000));

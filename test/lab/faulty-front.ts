@@ -253,7 +253,8 @@ function ask(upstream: string, asked: Asked): Promise<Reply> {
           resolve({
             status: reply.statusCode ?? 502,
             headers: {
-              'content-length': `${body.length}`,
+              // A 304 speaks of a body that it does not have.
+              ...(reply.statusCode !== 304 && { 'content-length': `${body.length}` }),
               ...(Object.fromEntries(kept) as Record<string, string>),
             },
             body,

@@ -39,7 +39,7 @@ test('every answer says how long it may be kept (code-store 4.4)', async t => {
   const rule = async (path: string) => (await get(`${url}/${path}`)).headers['cache-control'];
   assert.match((await rule('metadata/timestamp.json'))!, /^public, max-age=30, stale-if-error=(99\d|1000)$/);
   assert.equal(await rule('metadata/1.root.json'), 'public, max-age=31536000, immutable, no-transform');
-  assert.equal(await rule('metadata/2.root.json'), 'public, max-age=60');
+  assert.equal(await rule('metadata/2.root.json'), 'public, max-age=60, stale-if-error=86400');
   assert.equal(await rule('metadata/4.snapshot.json'), 'public, max-age=5');
   assert.equal(await rule('metadata/3.snapshot.json'), 'public, max-age=31536000, immutable, no-transform');
   assert.equal(await rule(pilotPath), 'public, max-age=31536000, immutable, no-transform');

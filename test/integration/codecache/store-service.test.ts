@@ -127,7 +127,10 @@ test('a repository in a database is served as one in a directory, its history to
   assert.match(timestamp.headers['cache-control']!, /max-age=30, stale-if-error=\d+/);
   const tag = { 'if-none-match': timestamp.headers.etag! };
   assert.equal((await get(`${url}/metadata/timestamp.json`, { headers: tag })).status, 304);
-  assert.equal((await get(`${url}/metadata/2.root.json`)).headers['cache-control'], 'public, max-age=60');
+  assert.equal(
+    (await get(`${url}/metadata/2.root.json`)).headers['cache-control'],
+    'public, max-age=60, stale-if-error=86400',
+  );
   assert.equal((await get(`${url}/repository.json`)).status, 404);
   assert.equal((await get(`${url}/readyz`)).status, 200);
   const history = JSON.parse((await get(`${url}/history.json`)).body.toString()) as { verified: boolean };

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { requestOf, urlOf } from '../../../../codecache/client/way.ts';
 import { CacheGroup } from '../../../../lib/protocol/release.ts';
 
