@@ -24,6 +24,9 @@ export const defaultLimits: ServerLimits = {
   maxConnections: 8192,
 };
 
+/** Connections that wait to be accepted while a thousand nodes start at once; the kernel's somaxconn is the bound. */
+const BACKLOG = 4096;
+
 export type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
 export interface PlainServer {
@@ -35,8 +38,11 @@ export interface PlainServer {
   close(graceMs?: number): Promise<void>;
 }
 
+/** `HOST:PORT`, or the file descriptor of a socket that is bound already and shared with other processes. */
+export type Listen = string | { fd: number };
+
 interface ServerOptions {
-  listen: string;
+  listen: Listen;
   handler: Handler;
   log: Logger;
   limits?: Partial<ServerLimits>;
@@ -53,7 +59,7 @@ interface ServerOptions {
  */
 export async function startPlainServer(options: ServerOptions): Promise<PlainServer> {
   const limits = { ...defaultLimits, ...options.limits };
-  const { host, port } = parseListen(options.listen);
+  const where = typeof options.listen === 'string' ? parseListen(options.listen) : options.listen;
   const serve = (request: IncomingMessage, response: ServerResponse) =>
     void answer(request, response, options);
   const server = createServer(
@@ -81,7 +87,11 @@ export async function startPlainServer(options: ServerOptions): Promise<PlainSer
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error, socket, options.observe));
   const open = countConnections(server);
-  await listen(server, host, port, options.listen);
+  await listen(
+    server,
+    where,
+    typeof options.listen === 'string' ? options.listen : `socket ${options.listen.fd}`,
+  );
   const address = server.address() as AddressInfo;
   const shown = address.family === 'IPv6' ? `[${address.address}]` : address.address;
   return {
@@ -208,11 +218,15 @@ function countConnections(server: Server): ReadonlySet<Socket> {
   return open;
 }
 
-function listen(server: Server, host: string, port: number, where: string): Promise<void> {
+function listen(
+  server: Server,
+  where: { host: string; port: number } | { fd: number },
+  name: string,
+): Promise<void> {
   return new Promise((resolve, reject) => {
-    const failed = (error: Error) => reject(fromSystemError(error, where));
+    const failed = (error: Error) => reject(fromSystemError(error, name));
     server.once('error', failed);
-    server.listen({ host, port }, () => {
+    server.listen({ ...where, backlog: BACKLOG }, () => {
       server.off('error', failed);
       resolve();
     });
