@@ -5,7 +5,7 @@ import type { Clock } from '../../lib/clock.ts';
 import { ensureDirectory } from '../../lib/files.ts';
 import type { Logger } from '../../lib/log.ts';
 import { sendJson, startPlainServer } from '../http/plain-server.ts';
-import type { PlainServer, ServerLimits } from '../http/plain-server.ts';
+import type { Listen, PlainServer, ServerLimits } from '../http/plain-server.ts';
 import { RequestHandler } from './front/handle-request.ts';
 import { HotAnswers } from './front/hot-answers.ts';
 import { REVERSE, originKey } from './front/request-target.ts';
@@ -13,6 +13,7 @@ import { AnswerCache } from './metadata/answer-cache.ts';
 import type { View } from './metadata/answer-cache.ts';
 import { AnswerStore } from './metadata/answer-store.ts';
 import { freshnessRules } from './metadata/freshness.ts';
+import { MemoryTier } from './objects/memory-tier.ts';
 import { ObjectCache } from './objects/object-cache.ts';
 import { ObjectStore } from './objects/object-store.ts';
 import { TrafficCounters } from './operations/counters.ts';
@@ -28,7 +29,7 @@ export interface CacheOptions {
   /** Origins that may be asked in absolute form (forward proxy); by default the upstreams. */
   allowedOrigins?: string[];
   directory: string;
-  listen: string;
+  listen: Listen;
   log: Logger;
   clock?: Clock;
   /** Of objects held in memory, default 128 MiB. */
@@ -63,13 +64,18 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
   const rules = freshnessRules(clock);
   const answers = new AnswerStore({ directory, maxBytes: ANSWER_MEMORY_BYTES, rules, log });
   const objects = new ObjectStore({ directory, maxBytes: options.maxStoreBytes, log });
+  const memory = new MemoryTier({
+    maxBytes: options.memoryBytes ?? 128 << 20,
+    ...(options.maxMemoryObjectBytes !== undefined && { maxObjectBytes: options.maxMemoryObjectBytes }),
+    onUse: sha256 => objects.used(sha256),
+  });
   await ensureDirectory(directory);
   await answers.load();
   await objects.load();
   const handler = new RequestHandler({
     views,
     answers: new AnswerCache({ store: answers, rules, maxBytes: options.maxMetadataBytes }),
-    objects: new ObjectCache({ store: objects, clock, maxBytes: options.maxObjectBytes }),
+    objects: new ObjectCache({ memory, store: objects, clock, maxBytes: options.maxObjectBytes }),
     hot: new HotAnswers(),
     pseudonym: `pilotage-${randomBytes(4).toString('hex')}`,
     clock,

@@ -30,6 +30,15 @@ export const fileSource = (file: FileHandle, bytes: number, storedMs: number): B
   release: () => file.close(),
 });
 
+/** A verified object in memory. */
+export const heldSource = (held: HeldBody & { storedMs: number }): BodySource => ({
+  bytes: held.body.length,
+  storedMs: held.storedMs,
+  memory: held,
+  read: (buffer, position) => Promise.resolve(held.body.copy(buffer, 0, position)),
+  release: () => Promise.resolve(),
+});
+
 const CHUNK_BYTES = 1 << 18;
 
 /**

@@ -1,9 +1,10 @@
 import type { Clock } from '../../../lib/clock.ts';
 import { PilotageError, fromSystemError } from '../../../lib/errors.ts';
 import type { ObjectName } from '../../http/object-name.ts';
-import { fileSource } from './body-source.ts';
+import { fileSource, heldSource } from './body-source.ts';
 import type { BodySource } from './body-source.ts';
 import { Flight } from './flight.ts';
+import type { HeldObject, MemoryTier } from './memory-tier.ts';
 import type { ObjectStore } from './object-store.ts';
 import { dump } from '../upstreams/upstreams.ts';
 import type { Upstream, UpstreamAnswer, Upstreams } from '../upstreams/upstreams.ts';
@@ -35,12 +36,15 @@ interface Fetch {
  * once more past the caches above (no-cache), then from the next upstream; who sent it is named in log and counters.
  */
 export class ObjectCache {
+  readonly #memory: MemoryTier;
   readonly #store: ObjectStore;
   readonly #clock: Clock;
   readonly #maxBytes: number;
   readonly #fetches = new Map<string, Fetch>();
+  readonly #loads = new Map<string, Promise<HeldObject | undefined>>();
 
-  constructor(options: { store: ObjectStore; clock: Clock; maxBytes: number }) {
+  constructor(options: { memory: MemoryTier; store: ObjectStore; clock: Clock; maxBytes: number }) {
+    this.#memory = options.memory;
     this.#store = options.store;
     this.#clock = options.clock;
     this.#maxBytes = options.maxBytes;
@@ -51,6 +55,8 @@ export class ObjectCache {
    */
   async get(upstreams: Upstreams, name: HashName, { wholeOnly, via }: ObjectWish): Promise<GotObject> {
     let how: 'hit' | 'miss' | 'joined' = 'hit';
+    const held = this.#memory.get(name.sha256) ?? (await this.#load(name.sha256));
+    if (held !== undefined) return { how, source: heldSource(held) };
     if (!this.#fetches.has(name.sha256)) {
       const kept = await this.#store.open(name.sha256);
       if (kept !== undefined) return { how, source: fileSource(kept.file, kept.bytes, kept.storedMs) };
@@ -71,6 +77,18 @@ export class ObjectCache {
       if (!wholeOnly && current?.streamable === true) return { how, source: current.source() };
       await fetch.changed.promise;
     }
+  }
+
+  /** Brings an object from disk into memory; its bytes are hashed each time. */
+  #load(sha256: string): Promise<HeldObject | undefined> {
+    const running = this.#loads.get(sha256);
+    if (running !== undefined) return running;
+    const load = this.#store
+      .read(sha256, this.#memory.maxObjectBytes)
+      .then(read => read && this.#memory.put(sha256, read.body, read.storedMs))
+      .finally(() => this.#loads.delete(sha256));
+    this.#loads.set(sha256, load);
+    return load;
   }
 
   #start(upstreams: Upstreams, name: HashName, via: string): Fetch {

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { open, readFile, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -78,6 +78,19 @@ export class ObjectStore {
     }
   }
 
+  /** All of a kept object, hashed as it is read; undefined when it is larger, not here, or turned out damaged. */
+  async read(sha256: string, maxBytes: number): Promise<{ body: Buffer; storedMs: number } | undefined> {
+    const kept = this.#index.get(sha256);
+    if (kept === undefined || kept.bytes > maxBytes) return undefined;
+    const body = await readFile(this.#path(sha256)).catch(() => undefined);
+    if (body !== undefined && createHash('sha256').update(body).digest('hex') === sha256)
+      return { body, storedMs: kept.storedMs };
+    this.#log.error({ sha256 }, 'a kept object is damaged and was removed');
+    this.#index.delete(sha256);
+    await rm(this.#path(sha256), { force: true });
+    return undefined;
+  }
+
   /** A new file to receive an object into. */
   async incoming(): Promise<{ path: string; file: FileHandle }> {
     const path = join(this.#directory, 'incoming', `${process.pid}-${randomBytes(8).toString('hex')}`);
@@ -99,6 +112,11 @@ export class ObjectStore {
     await rename(temporary, path);
     await syncDirectory(dirname(path));
     this.#index.set(sha256, { bytes, storedMs: nowMs, verified: true });
+  }
+
+  /** An object was served from elsewhere: it is in use. */
+  used(sha256: string): void {
+    this.#index.get(sha256);
   }
 
   get size(): { objects: number; bytes: number } {
