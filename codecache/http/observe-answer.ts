@@ -24,6 +24,9 @@ export type Observer = (answered: Answered) => void;
 /** Bytes of each connection that were accounted to an answer. */
 const accounted = new WeakMap<Socket, number>();
 
+/** What was written on this connection until now belongs to answers that were observed elsewhere. */
+export const accountedSoFar = (socket: Socket): void => void accounted.set(socket, socket.bytesWritten);
+
 /** Tells `observe` of an answer once, when it is sent or its connection is gone. */
 export function observeAnswer(request: IncomingMessage, response: ServerResponse, observe: Observer): void {
   const started = performance.now();

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import type { Clock } from '../../lib/clock.ts';
 import { matchesEtag, rangeOf } from '../http/byte-range.ts';
-import { sendText } from '../http/plain-server.ts';
+import { sendText } from '../http/short-answers.ts';
 import { cacheControl } from './cache-control.ts';
 import type { ServedName } from './cache-control.ts';
 import type { PublicFile, PublicFiles } from './public-files.ts';

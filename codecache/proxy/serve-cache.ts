@@ -4,11 +4,16 @@ import { systemClock } from '../../lib/clock.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { ensureDirectory } from '../../lib/files.ts';
 import type { Logger } from '../../lib/log.ts';
-import { sendJson, startPlainServer } from '../http/plain-server.ts';
-import type { Listen, PlainServer, ServerLimits } from '../http/plain-server.ts';
+import type { Observer } from '../http/observe-answer.ts';
+import { startPlainServer } from '../http/plain-server.ts';
+import type { Listen, PlainServer } from '../http/plain-server.ts';
+import { defaultLimits } from '../http/request-server.ts';
+import type { ServerLimits } from '../http/request-server.ts';
+import { sendJson } from '../http/short-answers.ts';
 import { RequestHandler } from './front/handle-request.ts';
 import { HotAnswers } from './front/hot-answers.ts';
 import { REVERSE, originKey } from './front/request-target.ts';
+import { startFront } from './front/start-front.ts';
 import { AnswerCache } from './metadata/answer-cache.ts';
 import type { View } from './metadata/answer-cache.ts';
 import { AnswerStore } from './metadata/answer-store.ts';
@@ -42,6 +47,8 @@ export interface CacheOptions {
   maxMetadataBytes: number;
   timeouts: UpstreamTimeouts;
   limits?: Partial<ServerLimits>;
+  /** False: node:http answers everything, for tests that compare both paths. */
+  rawFront?: boolean;
 }
 
 export interface CacheServer extends PlainServer {
@@ -72,12 +79,15 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
   await ensureDirectory(directory);
   await answers.load();
   await objects.load();
+  const pseudonym = `pilotage-${randomBytes(4).toString('hex')}`;
+  const { idleSeconds } = { ...defaultLimits, ...options.limits };
+  const hot = new HotAnswers({ via: `1.1 ${pseudonym}`, idleSeconds });
   const handler = new RequestHandler({
     views,
     answers: new AnswerCache({ store: answers, rules, maxBytes: options.maxMetadataBytes }),
     objects: new ObjectCache({ memory, store: objects, clock, maxBytes: options.maxObjectBytes }),
-    hot: new HotAnswers(),
-    pseudonym: `pilotage-${randomBytes(4).toString('hex')}`,
+    hot,
+    pseudonym,
     clock,
     log,
   });
@@ -98,12 +108,16 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
     return handler.handle(request, response);
   };
 
+  const observe: Observer = answered => traffic.count(answered);
   const server = await startPlainServer({
     listen: options.listen,
     handler: answer,
     log,
-    observe: answered => traffic.count(answered),
+    observe,
     ...(options.limits && { limits: options.limits }),
+    ...(options.rawFront !== false && {
+      front: parts => startFront(parts, { answers: hot, now: () => clock.now(), observe }),
+    }),
   });
   return {
     ...server,

@@ -1,3 +1,6 @@
+import { STATUS_CODES } from 'node:http';
+import { buildVersion } from '../../../lib/build-version.ts';
+
 /** How an answer came about, for Cache-Status, X-Cache, counters and the access log. */
 export type HowAnswered = 'hit' | 'miss' | 'joined' | 'revalidated' | 'stale';
 
@@ -51,3 +54,25 @@ export const bodyFields = (head: AnswerHead, length: number): Fields => [
   ['content-length', String(length)],
   ['x-content-type-options', 'nosniff'],
 ];
+
+/** What the header says of the process that answers. */
+export interface ServedBy {
+  /** Its entry in Via. */
+  via: string;
+  /** Seconds without a request after which it closes a connection. */
+  idleSeconds: number;
+}
+
+/** The whole header of a hit for the raw socket: what node:http sends for the same fields, in its order and spelling. */
+export function rawHead(head: AnswerHead, nowMs: number, { via, idleSeconds }: ServedBy): string {
+  const fields: Fields = [
+    ['x-server-version', buildVersion],
+    ...validatorFields(head, 'hit', nowMs, via),
+    ...bodyFields(head, head.length),
+    ['Date', new Date(nowMs).toUTCString()],
+    ['Connection', 'keep-alive'],
+    ['Keep-Alive', `timeout=${Math.floor(idleSeconds)}`],
+  ];
+  const lines = fields.map(([name, value]) => `${name}: ${value}\r\n`);
+  return `HTTP/1.1 ${head.status} ${STATUS_CODES[head.status]}\r\n${lines.join('')}\r\n`;
+}

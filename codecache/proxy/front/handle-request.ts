@@ -3,7 +3,7 @@ import type { Clock } from '../../../lib/clock.ts';
 import { PilotageError } from '../../../lib/errors.ts';
 import type { Logger } from '../../../lib/log.ts';
 import { matchesEtag, rangeOf } from '../../http/byte-range.ts';
-import { sendText } from '../../http/plain-server.ts';
+import { sendText } from '../../http/short-answers.ts';
 import type { AnswerCache, View } from '../metadata/answer-cache.ts';
 import { sendSource } from '../objects/body-source.ts';
 import type { BodySource, HeldBody } from '../objects/body-source.ts';
@@ -11,7 +11,7 @@ import type { HashName, ObjectCache } from '../objects/object-cache.ts';
 import { bodyFields, validatorFields } from './answer-head.ts';
 import type { AnswerHead, Fields, HowAnswered } from './answer-head.ts';
 import type { HotAnswers } from './hot-answers.ts';
-import { readTarget } from './request-target.ts';
+import { REVERSE, readTarget } from './request-target.ts';
 import type { ObjectName } from '../../http/object-name.ts';
 
 export interface RequestHandlerParts {
@@ -30,6 +30,14 @@ const IMMUTABLE = `public, max-age=${IMMUTABLE_SECONDS}, immutable, no-transform
 
 /** A body that is whole in memory, or is read by position. */
 type Body = { held: HeldBody } | { source: BodySource };
+
+interface Exchange {
+  request: IncomingMessage;
+  response: ServerResponse;
+  view: View;
+  /** The caches the request came through, this one last. */
+  via: string;
+}
 
 /**
  * Answers requests for objects of a code store through node:http: everything that the raw socket does not answer by
@@ -56,23 +64,17 @@ export class RequestHandler {
     const view = this.#parts.views.get(asked.view)!;
     const via = before === undefined ? this.#via : `${before}, ${this.#via}`;
     try {
-      if (asked.name.kind === 'hash-named') await this.#object(request, response, view, asked.name, via);
-      else await this.#answer(request, response, view, asked.name, via);
+      if (asked.name.kind === 'hash-named') await this.#object({ request, response, view, via }, asked.name);
+      else await this.#answer({ request, response, view, via }, asked.name);
     } catch (error) {
       if (!(error instanceof PilotageError)) throw error;
       this.#failed(request, response, asked.name.path, error);
     }
   }
 
-  async #answer(
-    request: IncomingMessage,
-    response: ServerResponse,
-    view: View,
-    name: ObjectName,
-    via: string,
-  ): Promise<void> {
-    const wish = { noCache: asksNoCache(request), via };
-    const { how, answer } = await this.#parts.answers.get(view, name, wish);
+  async #answer(exchange: Exchange, name: ObjectName): Promise<void> {
+    const { request, view, via } = exchange;
+    const { how, answer } = await this.#parts.answers.get(view, name, { noCache: asksNoCache(request), via });
     const { bornMs, freshUntilMs } = answer.freshness;
     const head: AnswerHead = {
       status: answer.status,
@@ -84,16 +86,11 @@ export class RequestHandler {
       bornMs,
       freshUntilMs,
     };
-    await this.#send(request, response, head, how, { held: this.#parts.answers.held(answer) });
+    await this.#send(exchange, head, how, { held: this.#parts.answers.held(answer) });
   }
 
-  async #object(
-    request: IncomingMessage,
-    response: ServerResponse,
-    view: View,
-    name: HashName,
-    via: string,
-  ): Promise<void> {
+  async #object(exchange: Exchange, name: HashName): Promise<void> {
+    const { request, response, view, via } = exchange;
     const wholeOnly = request.headers.range !== undefined || request.method === 'HEAD';
     const got = await this.#parts.objects.get(view.upstreams, name, { wholeOnly, via });
     if (got.how === 'missing')
@@ -110,27 +107,23 @@ export class RequestHandler {
       freshUntilMs: source.storedMs + IMMUTABLE_SECONDS * 1000,
     };
     try {
-      await this.#send(
-        request,
-        response,
-        head,
-        how,
-        source.memory === undefined ? { source } : { held: source.memory },
-      );
+      await this.#send(exchange, head, how, source.memory ? { held: source.memory } : { source });
     } finally {
       await source.release();
     }
   }
 
   async #send(
-    request: IncomingMessage,
-    response: ServerResponse,
+    { request, response, view }: Exchange,
     head: AnswerHead,
     how: HowAnswered,
     body: Body,
   ): Promise<void> {
-    if (how === 'hit' && 'held' in body) this.#parts.hot.put(request.url!, { head, held: body.held });
     setFields(response, validatorFields(head, how, this.#parts.clock.now(), this.#via));
+    const target = request.url!;
+    // This cache by its own name in absolute form is another on another of its addresses.
+    const everywhere = view.id !== REVERSE || target.startsWith('/');
+    if (how === 'hit' && 'held' in body && everywhere) this.#parts.hot.put(target, head, body.held);
     if (
       head.status === 200 &&
       head.etag !== undefined &&

@@ -1,17 +1,42 @@
 import type { HeldBody } from '../objects/body-source.ts';
-import type { AnswerHead } from './answer-head.ts';
-
-/**
- * A whole answer in memory that may be sent as a hit without asking anyone, until it is stale or no longer held. The
- * front calls `held.touch` about once a second while it is in use.
- */
-export interface HotAnswer {
-  readonly head: AnswerHead;
-  readonly held: HeldBody;
-}
+import { rawHead } from './answer-head.ts';
+import type { AnswerHead, ServedBy } from './answer-head.ts';
 
 /** Bounds the table whatever spellings of targets clients find. */
 const MAX_TARGETS = 16_384;
+/** Up to here header and body are one piece of memory: one write costs less than copying so much once a second. */
+const ONE_PIECE_BYTES = 1 << 16;
+
+/**
+ * A whole answer in memory that may be sent as a hit without asking anyone, until it is stale or no longer held. Its
+ * bytes are made anew once a second, as Date, Age and ttl go on; the tier that holds the body is told then, too.
+ */
+export class HotAnswer {
+  readonly head: AnswerHead;
+  readonly held: HeldBody;
+  /** Bytes of the header, and of the body when it is short. */
+  first: Buffer = Buffer.alloc(0);
+  /** The body when it is long, to be written after {@link first} without copying. */
+  rest: Buffer | undefined;
+  #second = -1;
+
+  constructor(head: AnswerHead, held: HeldBody) {
+    this.head = head;
+    this.held = held;
+  }
+
+  renew(nowMs: number, servedBy: ServedBy): void {
+    const second = Math.floor(nowMs / 1000);
+    if (second === this.#second) return;
+    this.#second = second;
+    this.held.touch();
+    const { body } = this.held;
+    const head = Buffer.from(rawHead(this.head, nowMs, servedBy), 'latin1');
+    const short = body.length <= ONE_PIECE_BYTES;
+    this.first = short ? Buffer.concat([head, body]) : head;
+    this.rest = short ? undefined : body;
+  }
+}
 
 /**
  * What the raw socket may answer by itself, by request target as the client spells it. The slow path puts an answer here
@@ -19,18 +44,26 @@ const MAX_TARGETS = 16_384;
  */
 export class HotAnswers {
   readonly #byTarget = new Map<string, HotAnswer>();
+  readonly #servedBy: ServedBy;
 
-  /** @returns undefined when the slow path must decide. */
+  constructor(servedBy: ServedBy) {
+    this.#servedBy = servedBy;
+  }
+
+  /** @returns undefined when the slow path must decide, else bytes that may be sent now. */
   get(target: string, nowMs: number): HotAnswer | undefined {
     const hot = this.#byTarget.get(target);
     if (hot === undefined) return undefined;
-    if (nowMs < hot.head.freshUntilMs && hot.held.valid()) return hot;
+    if (nowMs < hot.head.freshUntilMs && hot.held.valid()) {
+      hot.renew(nowMs, this.#servedBy);
+      return hot;
+    }
     this.#byTarget.delete(target);
     return undefined;
   }
 
-  put(target: string, hot: HotAnswer): void {
+  put(target: string, head: AnswerHead, held: HeldBody): void {
     if (this.#byTarget.size >= MAX_TARGETS) this.#byTarget.clear();
-    this.#byTarget.set(target, hot);
+    this.#byTarget.set(target, new HotAnswer(head, held));
   }
 }

@@ -1,0 +1,133 @@
+import { createServer } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { buildVersion } from '../../lib/build-version.ts';
+import { PilotageError } from '../../lib/errors.ts';
+import type { Logger } from '../../lib/log.ts';
+import { observeAnswer, unreadable } from './observe-answer.ts';
+import type { Observer } from './observe-answer.ts';
+import { sendText } from './short-answers.ts';
+
+export interface ServerLimits {
+  /** Seconds in which a client must have sent its header. */
+  headerSeconds: number;
+  /** Seconds without a byte in either direction after which a connection is closed; a slow reader is not idle. */
+  idleSeconds: number;
+  maxHeaderBytes: number;
+  maxConnections: number;
+}
+
+export const defaultLimits: ServerLimits = {
+  headerSeconds: 10,
+  idleSeconds: 60,
+  maxHeaderBytes: 8192,
+  maxConnections: 8192,
+};
+
+/** Header fields of one request. */
+export const MAX_FIELDS = 64;
+/** Bytes that wait for one client before whoever writes is told to wait. */
+export const WRITE_AHEAD_BYTES = 1 << 18;
+
+export type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+
+interface RequestServerOptions {
+  handler: Handler;
+  log: Logger;
+  limits: ServerLimits;
+  observe?: Observer | undefined;
+  /** Once true, every answer says that it is the last one of its connection. */
+  draining: () => boolean;
+}
+
+/**
+ * A node:http server for GET and HEAD only, bounded against slow and greedy clients; the caller listens. Other methods,
+ * bodies, CONNECT, TRACE and upgrades are refused before `handler` sees them; what `handler` throws becomes a 500, or a
+ * 503 where the database is away. Every answer has X-Server-Version and Cache-Control.
+ */
+export function createRequestServer(options: RequestServerOptions): Server {
+  const { limits } = options;
+  const serve = (request: IncomingMessage, response: ServerResponse) =>
+    void answer(request, response, options);
+  const server = createServer(
+    {
+      maxHeaderSize: limits.maxHeaderBytes,
+      headersTimeout: limits.headerSeconds * 1000,
+      requestTimeout: limits.headerSeconds * 1000,
+      keepAliveTimeout: limits.idleSeconds * 1000,
+      connectionsCheckingInterval: 1000,
+      highWaterMark: WRITE_AHEAD_BYTES,
+      noDelay: true,
+      // Refused in answer(), with the header fields that every answer has.
+      requireHostHeader: false,
+    },
+    serve,
+  );
+  server.timeout = limits.idleSeconds * 1000;
+  server.maxHeadersCount = MAX_FIELDS;
+  server.on('checkContinue', serve);
+  server.on('checkExpectation', serve);
+  server.on('connect', (request, socket) => {
+    sendRaw(socket, '405 Method Not Allowed', 'Allow: GET, HEAD\r\n');
+    options.observe?.(unreadable(socket as Socket, 405, 'CONNECT', request.url));
+  });
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error, socket, options.observe));
+  return server;
+}
+
+async function answer(request: IncomingMessage, response: ServerResponse, options: RequestServerOptions) {
+  response.on('error', () => response.destroy());
+  response.setHeader('x-server-version', buildVersion);
+  if (options.draining()) response.setHeader('connection', 'close');
+  if (options.observe) observeAnswer(request, response, options.observe);
+  try {
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      response.setHeader('allow', 'GET, HEAD');
+      return sendText(request, response, 405, 'Only GET and HEAD.', 'no-store', true);
+    }
+    const { headers } = request;
+    if (headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0') {
+      return sendText(request, response, 400, 'A request here has no body.', 'no-store', true);
+    }
+    if (headers.expect !== undefined) {
+      return sendText(request, response, 417, 'Nothing can be expected here.', 'no-store', true);
+    }
+    if (headers.host === undefined && request.httpVersion === '1.1') {
+      return sendText(request, response, 400, 'A request of HTTP/1.1 names a host.', 'no-store', true);
+    }
+    await options.handler(request, response);
+  } catch (error) {
+    if (response.destroyed || request.destroyed) return;
+    options.log.error({ err: error, path: request.url }, 'request failed');
+    if (response.headersSent) return void response.destroy();
+    for (const name of ['etag', 'accept-ranges', 'content-range']) response.removeHeader(name);
+    if (!(error instanceof PilotageError) || error.code !== 'E_DATABASE_UNREACHABLE') {
+      return sendText(request, response, 500, 'The request failed here; the log says why.', 'no-store');
+    }
+    response.setHeader('retry-after', 5);
+    sendText(request, response, 503, 'The database does not answer now.', 'no-store');
+  }
+}
+
+/** What cannot be read as a request never reaches {@link answer}. */
+function refuse(error: NodeJS.ErrnoException, socket: Duplex, observe: Observer | undefined): void {
+  if (!socket.writable || error.code === 'ECONNRESET') return void socket.destroy();
+  const [status, words] =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? [431, 'Request Header Fields Too Large']
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? [408, 'Request Timeout']
+        : [400, 'Bad Request'];
+  sendRaw(socket, `${status} ${words}`, '');
+  observe?.(unreadable(socket as Socket, status));
+}
+
+/** An answer on a connection that is of no more use. */
+function sendRaw(socket: Duplex, status: string, more: string): void {
+  socket.on('error', () => socket.destroy());
+  socket.end(
+    `HTTP/1.1 ${status}\r\n${more}Cache-Control: no-store\r\nX-Server-Version: ${buildVersion}\r\n` +
+      'Connection: close\r\nContent-Length: 0\r\n\r\n',
+  );
+}

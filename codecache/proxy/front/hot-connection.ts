@@ -1,0 +1,163 @@
+import type { Socket } from 'node:net';
+import type { Answered, Observer } from '../../http/observe-answer.ts';
+import type { ServerLimits } from '../../http/request-server.ts';
+import type { HotAnswer, HotAnswers } from './hot-answers.ts';
+import type { PlainRequest, PlainRequests } from './plain-request.ts';
+
+export interface HotParts {
+  requests: PlainRequests;
+  answers: HotAnswers;
+  now: () => number;
+  limits: ServerLimits;
+  observe: Observer;
+  /** Once true nothing is answered here any more. */
+  draining: () => boolean;
+  /** Called once: with what was read and not answered for a connection that is not for this path, or when it is closed. */
+  ended: (connection: HotConnection, rest?: Buffer) => void;
+}
+
+const HEAD_END = '\r\n\r\n';
+const NOTHING = Buffer.alloc(0);
+
+/**
+ * One connection on which hits from memory are answered without node:http. It reads nothing while an answer waits for
+ * the client, so what it holds is bounded; the first request that is not plain or not hot ends it, in order, after the
+ * answers before.
+ */
+export class HotConnection {
+  readonly socket: Socket;
+  readonly #parts: HotParts;
+  readonly #remote: string;
+  /** Answers handed to the socket that the system has not taken whole. */
+  readonly #underWay: Answered[] = [];
+  #sinceMs = 0;
+  /** Read while answers were under way. */
+  #rest: Buffer | undefined;
+  #fresh = true;
+
+  constructor(socket: Socket, parts: HotParts) {
+    this.socket = socket;
+    this.#parts = parts;
+    this.#remote = socket.remoteAddress ?? '-';
+    socket.setTimeout(parts.limits.headerSeconds * 1000, this.#cut);
+    socket.on('data', this.#read);
+    socket.on('drain', this.#written);
+    socket.on('end', this.#finish);
+    socket.on('error', this.#cut);
+    socket.on('close', this.#closed);
+  }
+
+  /** True between two requests. */
+  get idle(): boolean {
+    return this.#underWay.length === 0;
+  }
+
+  readonly #read = (chunk: Buffer): void => {
+    if (this.#fresh) {
+      this.#fresh = false;
+      this.socket.setTimeout(this.#parts.limits.idleSeconds * 1000);
+    }
+    this.#answer(chunk);
+  };
+
+  /** Answers the requests of a chunk until one is not for this path, or the client has to take what waits for it. */
+  #answer(chunk: Buffer): void {
+    const { socket } = this;
+    const { requests, answers, now, draining } = this.#parts;
+    const text = chunk.toString('latin1');
+    const nowMs = now();
+    this.#sinceMs = performance.now();
+    let start = 0;
+    let end = text.indexOf(HEAD_END) + HEAD_END.length;
+    let plain = !draining();
+    const several = end < text.length;
+    if (several) socket.cork();
+    while (plain && start < text.length && !socket.writableNeedDrain) {
+      const request = end < HEAD_END.length ? undefined : requests.read(text.slice(start, end));
+      const hot = request && answers.get(request.target, nowMs);
+      if (hot === undefined) plain = false;
+      else {
+        this.#send(request!, hot);
+        start = end;
+        end = text.indexOf(HEAD_END, start) + HEAD_END.length;
+      }
+    }
+    if (several) socket.uncork();
+    this.#rest = start < chunk.length ? chunk.subarray(start) : undefined;
+    this.#settle();
+  }
+
+  #send({ target, userAgent }: PlainRequest, { head, first, rest }: HotAnswer): void {
+    const { socket } = this;
+    if (rest === undefined) socket.write(first);
+    else {
+      socket.cork();
+      socket.write(first);
+      socket.write(rest);
+      socket.uncork();
+    }
+    this.#underWay.push({
+      remote: this.#remote,
+      method: 'GET',
+      target,
+      status: head.status,
+      bytes: first.length + (rest?.length ?? 0),
+      milliseconds: 0,
+      complete: true,
+      userAgent,
+      range: undefined,
+      cache: 'HIT',
+    });
+  }
+
+  /** Goes on when the system has taken all that was written, else waits until it has. */
+  #settle(): void {
+    const { socket } = this;
+    if (socket.writableNeedDrain) return void socket.pause();
+    if (socket.writableLength > 0) {
+      socket.pause();
+      // Too little for 'drain': a mark in the stream tells instead.
+      return void socket.write(NOTHING, this.#written);
+    }
+    this.#tell(true);
+    if (this.#rest !== undefined) this.#handOver(this.#rest);
+  }
+
+  readonly #written = (): void => {
+    const { socket } = this;
+    if (this.#underWay.length === 0 || socket.destroyed) return;
+    this.#tell(true);
+    socket.resume();
+    if (this.#rest !== undefined) this.#answer(this.#rest);
+  };
+
+  #tell(complete: boolean): void {
+    const milliseconds = performance.now() - this.#sinceMs;
+    for (const answered of this.#underWay) {
+      answered.milliseconds = milliseconds;
+      answered.complete = complete;
+      this.#parts.observe(answered);
+    }
+    this.#underWay.length = 0;
+  }
+
+  #handOver(rest: Buffer): void {
+    const { socket } = this;
+    socket.setTimeout(0, this.#cut);
+    socket.off('data', this.#read);
+    socket.off('drain', this.#written);
+    socket.off('end', this.#finish);
+    socket.off('error', this.#cut);
+    socket.off('close', this.#closed);
+    this.#parts.ended(this, rest);
+  }
+
+  readonly #finish = (): void => void this.socket.end();
+
+  readonly #cut = (): void => void this.socket.destroy();
+
+  readonly #closed = (): void => {
+    this.#tell(false);
+    this.#parts.ended(this);
+  };
+}
