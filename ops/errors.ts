@@ -8,7 +8,8 @@ export type OpsErrorCode =
   | 'E_SITE_BUSY'
   | 'E_DEMO_FAILED'
   | 'E_JOB_FILE'
-  | 'E_NODE_TOOL';
+  | 'E_NODE_TOOL'
+  | 'E_BENCH_FAILED';
 
 /** Errors of the operator's commands. */
 export const opsError = (parts: ErrorParts<OpsErrorCode>): PilotageError<OpsErrorCode> =>
