@@ -232,7 +232,7 @@ function spoil(reply: Reply, fault: Fault | undefined): Reply {
 }
 
 const PASSED_ON = ['range', 'if-range', 'if-none-match', 'cache-control', 'pragma', 'accept-encoding'];
-const HOP_BY_HOP = ['connection', 'keep-alive', 'transfer-encoding', 'date'];
+const HOP_BY_HOP = ['connection', 'keep-alive', 'transfer-encoding'];
 
 /** The whole answer of the real server. */
 function ask(upstream: string, asked: Asked): Promise<Reply> {
