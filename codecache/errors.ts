@@ -6,6 +6,8 @@ export type CodecacheErrorCode =
   | 'E_UPSTREAM_FAILED'
   | 'E_UPSTREAM_FORGED'
   | 'E_UPSTREAM_TIMEOUT'
+  | 'E_NOT_CACHED'
+  | 'E_CACHE_BUSY'
   | 'E_CACHE_ENCODING'
   | 'E_ARCHIVE_UNSAFE'
   | 'E_STORE_LOCKED'

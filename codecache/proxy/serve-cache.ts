@@ -17,7 +17,6 @@ import { startFront } from './front/start-front.ts';
 import { AnswerCache } from './metadata/answer-cache.ts';
 import type { View } from './metadata/answer-cache.ts';
 import { AnswerStore } from './metadata/answer-store.ts';
-import { freshnessRules } from './metadata/freshness.ts';
 import { MemoryTier } from './objects/memory-tier.ts';
 import { ObjectCache } from './objects/object-cache.ts';
 import { ObjectStore } from './objects/object-store.ts';
@@ -68,8 +67,7 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
   const startedMs = clock.monotonic();
   const traffic = new TrafficCounters();
   const views = makeViews(options, clock);
-  const rules = freshnessRules(clock);
-  const answers = new AnswerStore({ directory, maxBytes: ANSWER_MEMORY_BYTES, rules, log });
+  const answers = new AnswerStore({ directory, maxBytes: ANSWER_MEMORY_BYTES, log });
   const objects = new ObjectStore({ directory, maxBytes: options.maxStoreBytes, log });
   const memory = new MemoryTier({
     maxBytes: options.memoryBytes ?? 128 << 20,
@@ -77,14 +75,16 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
     onUse: sha256 => objects.used(sha256),
   });
   await ensureDirectory(directory);
-  await answers.load();
+  await answers.open();
   await objects.load();
   const pseudonym = `pilotage-${randomBytes(4).toString('hex')}`;
   const { idleSeconds } = { ...defaultLimits, ...options.limits };
   const hot = new HotAnswers({ via: `1.1 ${pseudonym}`, idleSeconds });
+  const metadata = new AnswerCache({ store: answers, clock, maxBytes: options.maxMetadataBytes });
+  for (const view of views.values()) await metadata.recall(view);
   const handler = new RequestHandler({
     views,
-    answers: new AnswerCache({ store: answers, rules, maxBytes: options.maxMetadataBytes }),
+    answers: metadata,
     objects: new ObjectCache({ memory, store: objects, clock, maxBytes: options.maxObjectBytes }),
     hot,
     pseudonym,
@@ -125,6 +125,7 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
     close: async graceMs => {
       await server.close(graceMs);
       for (const { upstreams } of views.values()) await upstreams.close();
+      await answers.close();
       await objects.close();
     },
   };

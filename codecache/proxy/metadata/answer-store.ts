@@ -1,129 +1,122 @@
-import { createHash } from 'node:crypto';
-import { readFile, readdir, rm } from 'node:fs/promises';
+import { unwatchFile, watchFile } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LRUCache } from 'lru-cache';
-import type CachePolicy from 'http-cache-semantics';
-import { ensureDirectory, writeFileAtomic } from '../../../lib/files.ts';
+import { PilotageError, fromSystemError } from '../../../lib/errors.ts';
+import { writeFileAtomic } from '../../../lib/files.ts';
 import type { Logger } from '../../../lib/log.ts';
-import type { Freshness, FreshnessRules } from './freshness.ts';
+import { AnswerDisk } from './answer-disk.ts';
+import type { Answer } from './answer.ts';
 
-/** One stored answer for metadata: small, so it is held in memory and kept on disk for the next start. */
-export interface Answer {
-  /** View and path: `/metadata/…`, or an origin's URL before it. */
-  key: string;
-  status: number;
-  contentType: string;
-  cacheControl: string;
-  etag: string | undefined;
-  body: Buffer;
-  freshness: Freshness;
-  upstream: string;
-}
+const MAX_ANSWERS = 16_384;
+/** 404s and 410s, kept apart: whatever clients ask for, they push out no answer that has a body. */
+const MAX_MISSING = 4096;
+const MAX_MISSING_BYTES = 16 << 20;
+const DISK_BYTES = 128 << 20;
+/** Its time of change tells all processes that the answers were purged. */
+const PURGED = 'answers/purged';
+const PURGE_POLL_MS = 500;
 
-interface StoredHead {
-  key: string;
-  status: number;
-  contentType: string;
-  cacheControl: string;
-  etag?: string;
-  upstream: string;
-  sha256: string;
-  policy: CachePolicy.CachePolicyObject;
-}
-
-/** Metadata answers by key: memory over `DIR/answers`, least recently used out first by bytes. */
+/** Metadata answers by key: memory of one process, least recently used out first, over the disk that processes share. */
 export class AnswerStore {
-  readonly #directory: string;
-  readonly #rules: FreshnessRules;
-  readonly #log: Logger;
-  readonly #memory: LRUCache<string, Answer>;
+  readonly #kept: LRUCache<string, Answer>;
+  readonly #missing = new LRUCache<string, Answer>({
+    max: MAX_MISSING,
+    maxSize: MAX_MISSING_BYTES,
+    sizeCalculation: sizeOf,
+  });
+  readonly #disk: AnswerDisk;
+  readonly #marker: string;
+  readonly #purged = () => {
+    this.#kept.clear();
+    this.#missing.clear();
+    this.#disk.forget();
+  };
 
-  constructor(options: { directory: string; maxBytes: number; rules: FreshnessRules; log: Logger }) {
-    this.#directory = join(options.directory, 'answers');
-    this.#rules = options.rules;
-    this.#log = options.log;
-    this.#memory = new LRUCache<string, Answer>({
-      maxSize: options.maxBytes,
-      sizeCalculation: answer => answer.body.length + answer.key.length + 512,
-      dispose: (_answer, key, reason) => {
-        if (reason === 'evict') void rm(this.#file(key), { force: true }).catch(() => undefined);
-      },
+  constructor({ directory, maxBytes, log }: { directory: string; maxBytes: number; log: Logger }) {
+    this.#disk = new AnswerDisk({ directory, maxBytes: DISK_BYTES, maxAnswers: MAX_ANSWERS, log });
+    this.#marker = join(directory, PURGED);
+    this.#kept = new LRUCache<string, Answer>({
+      max: MAX_ANSWERS,
+      maxSize: maxBytes,
+      sizeCalculation: sizeOf,
     });
   }
 
-  /** Reads what an earlier run kept; damaged files are removed. */
-  async load(): Promise<void> {
-    await ensureDirectory(this.#directory);
-    for (const name of await readdir(this.#directory)) {
-      const file = join(this.#directory, name);
-      try {
-        const answer = this.#decode(await readFile(file));
-        this.#memory.set(answer.key, answer);
-      } catch (error) {
-        this.#log.warn({ file, err: error }, 'stored answer is damaged and was removed');
-        await rm(file, { force: true });
-      }
-    }
+  /** @throws E_PERMISSION and the like when the directory cannot be made. */
+  async open(): Promise<void> {
+    await this.#disk.open();
+    watchFile(this.#marker, { interval: PURGE_POLL_MS, persistent: false }, this.#purged);
+  }
+
+  /** Waits for what is being written. */
+  async close(): Promise<void> {
+    unwatchFile(this.#marker, this.#purged);
+    await this.#disk.flush();
   }
 
   get(key: string): Answer | undefined {
-    return this.#memory.get(key);
+    return this.#kept.get(key) ?? this.#missing.get(key);
   }
 
   /** As {@link get}, without counting as a use. */
   peek(key: string): Answer | undefined {
-    return this.#memory.peek(key);
+    return this.#kept.peek(key) ?? this.#missing.peek(key);
   }
 
-  /** Keeps an answer; 404s in memory only. Failure to write costs the next start a fetch, nothing else. */
-  async put(answer: Answer): Promise<void> {
-    this.#memory.set(answer.key, answer);
-    if (answer.status !== 200) return;
-    const head: StoredHead = {
-      key: answer.key,
-      status: answer.status,
-      contentType: answer.contentType,
-      cacheControl: answer.cacheControl,
-      ...(answer.etag !== undefined && { etag: answer.etag }),
-      upstream: answer.upstream,
-      sha256: hash(answer.body),
-      policy: answer.freshness.toJson(),
-    };
-    try {
-      await writeFileAtomic(
-        this.#file(answer.key),
-        Buffer.concat([Buffer.from(`${JSON.stringify(head)}\n`), answer.body]),
-      );
-    } catch (error) {
-      this.#log.warn({ key: answer.key, err: error }, 'answer could not be written to disk');
-    }
+  /** As {@link get}, then what another process or an earlier run kept, where that is younger. */
+  async find(key: string): Promise<Answer | undefined> {
+    const held = this.get(key);
+    const written = await this.#disk.read(key);
+    if (written === undefined || (held !== undefined && held.freshness.bornMs >= written.freshness.bornMs))
+      return held;
+    this.#hold(written);
+    return written;
+  }
+
+  /** Keeps an answer; that something is missing is kept in memory only. */
+  put(answer: Answer): void {
+    this.#hold(answer);
+    if (answer.status === 200) this.#disk.write(answer);
+    else void this.#disk.remove(answer.key);
+  }
+
+  drop(key: string): void {
+    this.#kept.delete(key);
+    this.#missing.delete(key);
+    void this.#disk.remove(key);
   }
 
   get size(): { answers: number; bytes: number } {
-    return { answers: this.#memory.size, bytes: this.#memory.calculatedSize };
-  }
-
-  #file(key: string): string {
-    return join(this.#directory, hash(Buffer.from(key)));
-  }
-
-  #decode(bytes: Buffer): Answer {
-    const end = bytes.indexOf(10);
-    const head = JSON.parse(bytes.subarray(0, end).toString('utf8')) as StoredHead;
-    const body = bytes.subarray(end + 1);
-    if (hash(body) !== head.sha256) throw new Error('the body does not fit its hash');
-    const { key, status, contentType, cacheControl, etag, upstream, policy } = head;
     return {
-      key,
-      status,
-      contentType,
-      cacheControl,
-      etag,
-      upstream,
-      body,
-      freshness: this.#rules.restore(policy),
+      answers: this.#kept.size + this.#missing.size,
+      bytes: this.#kept.calculatedSize + this.#missing.calculatedSize,
     };
+  }
+
+  #hold(answer: Answer): void {
+    const [tier, other] = answer.status === 200 ? [this.#kept, this.#missing] : [this.#missing, this.#kept];
+    other.delete(answer.key);
+    tier.set(answer.key, answer);
   }
 }
 
-const hash = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+const sizeOf = ({ body, key }: Answer): number => body.length + key.length + 1024;
+
+/**
+ * Removes all metadata answers below a cache's directory. The processes that use it let go of theirs within a second,
+ * whoever calls this.
+ *
+ * @returns how many were on disk. @throws E_FILE_MISSING where no cache was, E_PERMISSION and the like.
+ */
+export async function purgeAnswers(directory: string): Promise<number> {
+  const answers = join(directory, 'answers');
+  try {
+    const names = (await readdir(answers)).filter(name => /^[0-9a-f]{64}$/.test(name));
+    for (const name of names) await rm(join(answers, name), { force: true });
+    await writeFileAtomic(join(directory, PURGED), `${new Date().toISOString()}\n`);
+    return names.length;
+  } catch (error) {
+    throw error instanceof PilotageError ? error : fromSystemError(error, answers);
+  }
+}

@@ -1,23 +1,18 @@
 import type { ObjectName } from '../../http/object-name.ts';
+import type { SignedPart } from './read-signed.ts';
 
 /**
- * What a cache can tell of signed metadata without keys: it is a JSON object of the role and version in its name. Keeps
- * error pages and truncated files out; forgery is found by the client.
+ * What a cache can tell of signed metadata by itself: it is a JSON object of the role and version in its name. Keeps error
+ * pages and truncated files out; whether it is the file that the metadata above it names is told by {@link SignedNames}.
  *
+ * @param read as `readSigned` gives it.
  * @returns undefined when it fits, else what was found.
  */
-export function misfit(name: ObjectName, body: Buffer): string | undefined {
+export function misfit(name: ObjectName, read: SignedPart | string): string | undefined {
   if (name.kind === 'other' || name.kind === 'hash-named') return undefined;
-  let signed: { _type?: unknown; version?: unknown } | undefined;
-  try {
-    signed = (JSON.parse(body.toString('utf8')) as { signed?: typeof signed }).signed;
-  } catch {
-    return 'bytes that are not JSON';
-  }
-  if (typeof signed !== 'object' || signed === null) return 'JSON without a signed part';
+  if (typeof read === 'string') return read;
   const type = name.kind === 'versioned' ? (name.role === 'snapshot' ? 'snapshot' : 'targets') : name.kind;
-  if (signed._type !== type) return `a document of type ${String(signed._type).slice(0, 40)}`;
-  if (name.kind !== 'timestamp' && signed.version !== name.version)
-    return `version ${String(signed.version).slice(0, 20)}`;
-  return undefined;
+  if (read.type !== type) return `a document of type ${read.type.slice(0, 40)}`;
+  if (name.kind === 'timestamp') return read.version > 0 ? undefined : `version ${read.version}`;
+  return read.version === name.version ? undefined : `version ${read.version}`;
 }

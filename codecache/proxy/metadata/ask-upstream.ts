@@ -1,0 +1,139 @@
+import type { Clock } from '../../../lib/clock.ts';
+import { PilotageError } from '../../../lib/errors.ts';
+import type { ObjectName } from '../../http/object-name.ts';
+import { dump } from '../upstreams/upstreams.ts';
+import type { Upstream, UpstreamAnswer, Upstreams } from '../upstreams/upstreams.ts';
+import { confirms, makeAnswer, readable, sha256Of, validators } from './answer.ts';
+import type { Answer } from './answer.ts';
+import { misfit } from './check-metadata.ts';
+import { refreshed } from './freshness.ts';
+import type { Received } from './freshness.ts';
+import { readSigned } from './read-signed.ts';
+import { misnamed } from './signed-names.ts';
+import type { Named } from './signed-names.ts';
+import { nominated, selecting } from './vary.ts';
+import type { Wish } from './wish.ts';
+
+/** Of the page that says that something is missing. */
+const MAX_MISSING_BYTES = 65_536;
+
+export interface Question {
+  upstreams: Upstreams;
+  upstream: Upstream;
+  name: ObjectName;
+  /** What the metadata above says of the file. */
+  named: Named | undefined;
+  /** An answer that this upstream gave and may confirm. */
+  stored: Answer | undefined;
+  wish: Wish;
+  /** Fields of the request that the answers for this name are known to vary by. */
+  selecting: Record<string, string>;
+  clock: Clock;
+  maxBytes: number;
+}
+
+/** `nominated`: the request fields by which the answer varies; its key is for the caller to set. */
+export interface Reply {
+  how: 'miss' | 'revalidated';
+  answer: Answer;
+  nominated: readonly string[];
+}
+
+/**
+ * Asks one upstream for one metadata file. What does not fit its name, or what the metadata above it says, is asked for
+ * once more past the caches on the way, for it may lie in one of them.
+ *
+ * @throws E_UPSTREAM_FAILED, E_UPSTREAM_TIMEOUT, E_UPSTREAM_FORGED naming the upstream.
+ */
+export async function askUpstream(question: Question): Promise<Reply> {
+  const { wish } = question;
+  try {
+    return await askOnce(question);
+  } catch (error) {
+    if (wish.noCache || !(error instanceof PilotageError) || error.code !== 'E_UPSTREAM_FORGED') throw error;
+    return askOnce({ ...question, wish: { ...wish, noCache: true } });
+  }
+}
+
+async function askOnce(question: Question): Promise<Reply> {
+  const { upstreams, upstream, name, stored, wish, clock } = question;
+  const conditional = stored !== undefined && !wish.noCache ? validators(stored) : {};
+  const requestedMs = clock.now();
+  const reply = await upstreams.ask(upstream, name.path, {
+    ...question.selecting,
+    ...conditional,
+    via: wish.via,
+    ...(wish.noCache && { 'cache-control': 'no-cache', pragma: 'no-cache' }),
+  });
+  const received: Received = {
+    status: reply.status,
+    fields: reply.headers,
+    requestedMs,
+    receivedMs: clock.now(),
+  };
+  if (reply.status === 304) return confirmed(question, reply, received, conditional);
+  const names = nominated(reply.headers.vary);
+  const fields = names === '*' ? {} : selecting(names, wish.fields ?? {});
+  if (JSON.stringify(fields) !== JSON.stringify(question.selecting) && Object.keys(fields).length > 0) {
+    await dump(reply);
+    return askOnce({ ...question, stored: undefined, selecting: fields });
+  }
+  const body = await readBody(question, reply);
+  const read = name.kind === 'other' ? undefined : readSigned(body);
+  if (reply.status === 200) {
+    const found = read === undefined ? undefined : misfit(name, read);
+    if (found !== undefined)
+      throw upstreams.blame(upstream, name.path, 'signed metadata of this name', found);
+    const wrong = misnamed(question.named, { body, sha256: sha256Of(body) });
+    if (wrong !== undefined) throw upstreams.blame(upstream, name.path, wrong.expected, wrong.found);
+  }
+  upstreams.worked(upstream);
+  const expiresMs = name.kind === 'timestamp' && typeof read === 'object' ? read.expiresMs : Infinity;
+  const notAfterMs = Number.isNaN(expiresMs) ? 0 : expiresMs;
+  const answer = makeAnswer({ key: '', upstream: upstream.url, body, notAfterMs }, received);
+  return { how: 'miss', answer, nominated: names === '*' ? [] : names };
+}
+
+/** After a 304 (RFC 9111 4.3.4): the stored answer with the fields that came, or asked for again when it was not meant. */
+async function confirmed(
+  question: Question,
+  reply: UpstreamAnswer,
+  received: Received,
+  conditional: Record<string, string>,
+): Promise<Reply> {
+  const { upstreams, upstream, name, stored } = question;
+  await dump(reply);
+  if (stored === undefined || Object.keys(conditional).length === 0)
+    throw upstreams.failed(upstream, name.path, 'a 304 that was not asked for');
+  const fields = readable(received.fields);
+  if (!confirms(fields, stored)) return askOnce({ ...question, stored: undefined });
+  upstreams.worked(upstream);
+  const read = name.kind === 'timestamp' ? readSigned(stored.body) : undefined;
+  const notAfterMs = typeof read === 'object' ? read.expiresMs : Infinity;
+  const answer = makeAnswer(
+    { key: stored.key, upstream: upstream.url, body: stored.body, notAfterMs },
+    { ...received, status: stored.status, fields: refreshed(stored.fields, fields) },
+  );
+  const names = nominated(answer.vary);
+  return { how: 'revalidated', answer, nominated: names === '*' ? [] : names };
+}
+
+/** @throws E_UPSTREAM_FORGED when there is more of it than there may be. */
+async function readBody(question: Question, reply: UpstreamAnswer): Promise<Buffer> {
+  const { upstreams, upstream, name, named } = question;
+  const whole = Math.min(question.maxBytes, named?.length ?? Infinity);
+  const maxBytes = reply.status === 200 ? whole : Math.min(question.maxBytes, MAX_MISSING_BYTES);
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of reply.body as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes > maxBytes) break;
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    throw upstreams.failed(upstream, name.path, error);
+  }
+  if (bytes > maxBytes) throw upstreams.blame(upstream, name.path, `at most ${maxBytes} bytes`, 'more');
+  return Buffer.concat(chunks);
+}
