@@ -8,7 +8,7 @@ import { startPlainServer } from '../http/plain-server.ts';
 import { sendJson, sendText } from '../http/short-answers.ts';
 import type { PlainServer } from '../http/plain-server.ts';
 import type { ServerLimits } from '../http/request-server.ts';
-import { openAccessLog } from './access-log.ts';
+import { openAccessLog } from '../http/access-log.ts';
 import { cacheControl } from './cache-control.ts';
 import type { ServedName } from './cache-control.ts';
 import { historyPages } from './history/serve-history.ts';
@@ -99,7 +99,7 @@ export async function serveStore(
   const rest = opened.move();
   return {
     ...server,
-    reopenLog: () => accessLog?.reopen(),
+    reopenLog: () => void accessLog?.reopen(),
     close: async graceMs => {
       await server.close(graceMs);
       await rest.disposeAsync();
