@@ -1,5 +1,5 @@
+import { processorSeconds } from '../process-tree.ts';
 import type { KnownObject } from './known-objects.ts';
-import { processorSeconds } from './processor-time.ts';
 import type { CacheProcess } from './servers.ts';
 import { CONNECTIONS, runWrk } from './wrk.ts';
 

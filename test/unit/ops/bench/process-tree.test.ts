@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
-import { parseStat, processorSeconds, treeSeconds } from '../../../../../ops/bench/cache/processor-time.ts';
+import { parseStat, peakBytes, processorSeconds, treeOf } from '../../../../ops/bench/process-tree.ts';
 
 const line = (pid: number, name: string, parent: number, times: string) =>
   `${pid} (${name}) S ${parent} 1 1 0 -1 4194304 500 0 0 0 ${times} 20 0 1 0 100 1000 10`;
@@ -14,15 +14,22 @@ test('A process is read whatever its name holds', () => {
 
 test('A tree is the process, its children and theirs, and nobody else', () => {
   const processes = [
-    line(1, 'init', 0, '900 900 900 900'),
-    line(10, 'master', 1, '100 0 50 0'),
-    line(11, 'worker', 10, '0 200 0 0'),
-    line(12, 'of worker', 11, '25 25 0 0'),
-    line(20, 'another', 1, '700 0 0 0'),
-  ].map(parseStat);
-  assert.equal(treeSeconds(processes, 10), 4);
-  assert.equal(treeSeconds(processes, 12), 0.5);
-  assert.throws(() => treeSeconds(processes, 13), /process 13 is gone/);
+    [1, 0],
+    [10, 1],
+    [11, 10],
+    [12, 11],
+    [20, 1],
+  ].map(([pid, parent]) => parseStat(line(pid!, 'any', parent!, '1 1 0 0')));
+  const pids = (root: number) => treeOf(processes, root).map(({ pid }) => pid);
+  assert.deepEqual(pids(10), [10, 11, 12]);
+  assert.deepEqual(pids(12), [12]);
+  assert.throws(() => pids(13), /process 13 is gone/);
+});
+
+test('The most memory that was in use is told in bytes', async () => {
+  const filled = Buffer.alloc(150_000_000, 1);
+  const [peak] = await peakBytes(process.pid);
+  assert.ok(peak! > filled.length && peak! < 2e9, `${peak} bytes`);
 });
 
 test('What a child used counts after it has ended', async () => {
