@@ -18,3 +18,12 @@ export type CodecacheErrorCode =
 
 export const codecacheError = (parts: ErrorParts<CodecacheErrorCode>): PilotageError<CodecacheErrorCode> =>
   new PilotageError(parts);
+
+/** Of a request with only-if-cached (RFC 9111 5.2.1.7). */
+export const notCached = (path: string): PilotageError<CodecacheErrorCode> =>
+  codecacheError({
+    code: 'E_NOT_CACHED',
+    message: 'The request is for what is kept here only, and this is not.',
+    where: path,
+    fix: 'Ask without Cache-Control: only-if-cached.',
+  });

@@ -25,18 +25,19 @@ export function byteRange(header: string | undefined, size: number): RangeAnswer
   return { kind: 'part', start, end: last === '' ? size - 1 : Math.min(Number(last), size - 1) };
 }
 
-/** True when one of the tags of If-None-Match is this strong tag (weak comparison, RFC 9110 13.1.2). */
+const TAGS = /(?:W\/)?("[\x21\x23-\x7e\x80-\xff]*")/g;
+const opaque = (tag: string): string => tag.replace(/^W\//, '');
+
+/** True when If-None-Match names this tag, or any with `*` (weak comparison, RFC 9110 13.1.2). */
 export function matchesEtag(header: string | undefined, etag: string): boolean {
   if (header === undefined) return false;
-  return header.split(',').some(part => {
-    const tag = part.trim();
-    return tag === '*' || tag === etag || tag === `W/${etag}`;
-  });
+  if (header.trim() === '*') return true;
+  return [...header.matchAll(TAGS)].some(match => match[1] === opaque(etag));
 }
 
 /** If-Range lets a range through only for the same strong tag; dates are treated as not matching (RFC 9110 13.1.5). */
 export const rangeApplies = (ifRange: string | undefined, etag: string): boolean =>
-  ifRange === undefined || ifRange.trim() === etag;
+  ifRange === undefined || (ifRange.trim() === etag && !etag.startsWith('W/'));
 
 /** The part of a body that a request asks for; only GET can, and HEAD tells of the whole (RFC 9110 14.2). */
 export function rangeOf(

@@ -30,6 +30,10 @@ export const MAX_FIELDS = 64;
 /** Bytes that wait for one client before whoever writes is told to wait. */
 export const WRITE_AHEAD_BYTES = 1 << 18;
 
+/** A valid Host: uri-host [ ":" port ] (RFC 9110 7.2, RFC 3986 3.2.2). */
+export const HOST =
+  /^(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?$/;
+
 export type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
 interface RequestServerOptions {
@@ -65,11 +69,14 @@ export function createRequestServer(options: RequestServerOptions): Server {
     serve,
   );
   server.timeout = limits.idleSeconds * 1000;
-  server.maxHeadersCount = MAX_FIELDS;
+  // node:http drops those above its limit; one more than ours is enough to refuse them.
+  server.maxHeadersCount = MAX_FIELDS + 1;
+  // A client that ends its side after its request still has its answer.
+  (server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
   server.on('checkContinue', serve);
   server.on('checkExpectation', serve);
   server.on('connect', (request, socket) => {
-    sendRaw(socket, '405 Method Not Allowed', 'Allow: GET, HEAD\r\n');
+    afterAnswers(socket, () => sendRaw(socket, '405 Method Not Allowed', 'Allow: GET, HEAD\r\n'));
     options.observe?.(unreadable(socket as Socket, 405, 'CONNECT', request.url));
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error, socket, options.observe));
@@ -78,23 +85,15 @@ export function createRequestServer(options: RequestServerOptions): Server {
 
 async function answer(request: IncomingMessage, response: ServerResponse, options: RequestServerOptions) {
   response.on('error', () => response.destroy());
+  lastAnswers.set(request.socket, response);
   response.setHeader('x-server-version', buildVersion);
   if (options.draining()) response.setHeader('connection', 'close');
   if (options.observe) observeAnswer(request, response, options.observe);
   try {
-    if (request.method !== 'GET' && request.method !== 'HEAD') {
-      response.setHeader('allow', 'GET, HEAD');
-      return sendText(request, response, 405, 'Only GET and HEAD.', 'no-store', true);
-    }
-    const { headers } = request;
-    if (headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0') {
-      return sendText(request, response, 400, 'A request here has no body.', 'no-store', true);
-    }
-    if (headers.expect !== undefined) {
-      return sendText(request, response, 417, 'Nothing can be expected here.', 'no-store', true);
-    }
-    if (headers.host === undefined && request.httpVersion === '1.1') {
-      return sendText(request, response, 400, 'A request of HTTP/1.1 names a host.', 'no-store', true);
+    const refusal = refusalOf(request);
+    if (refusal !== undefined) {
+      if (refusal.status === 405) response.setHeader('allow', 'GET, HEAD');
+      return sendText(request, response, refusal.status, refusal.text, 'no-store', true);
     }
     await options.handler(request, response);
   } catch (error) {
@@ -110,6 +109,26 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
   }
 }
 
+/** What no handler is asked about, and the connection ends with. */
+function refusalOf(request: IncomingMessage): { status: number; text: string } | undefined {
+  const { headers, method, rawHeaders, httpVersion, httpVersionMajor } = request;
+  if (httpVersionMajor !== 1) return { status: 505, text: 'Only HTTP/1.1 and HTTP/1.0.' };
+  if (rawHeaders.length > 2 * MAX_FIELDS)
+    return { status: 431, text: `At most ${MAX_FIELDS} header fields.` };
+  const hosts = rawHeaders.filter((name, index) => index % 2 === 0 && name.toLowerCase() === 'host').length;
+  if (hosts !== 1 && (hosts > 1 || httpVersion === '1.1'))
+    return { status: 400, text: 'A request of HTTP/1.1 names a host, once.' };
+  if (headers.host !== undefined && !HOST.test(headers.host))
+    return { status: 400, text: 'The host that the request names is none.' };
+  if (method !== 'GET' && method !== 'HEAD') return { status: 405, text: 'Only GET and HEAD.' };
+  if (headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0')
+    return { status: 400, text: 'A request here has no body.' };
+  // There is no body that 100 (Continue) would be for: RFC 9110 10.1.1 lets the answer come at once.
+  if (headers.expect !== undefined && !/^100-continue$/i.test(headers.expect))
+    return { status: 417, text: 'Nothing can be expected here.' };
+  return undefined;
+}
+
 /** What cannot be read as a request never reaches {@link answer}. */
 function refuse(error: NodeJS.ErrnoException, socket: Duplex, observe: Observer | undefined): void {
   if (!socket.writable || error.code === 'ECONNRESET') return void socket.destroy();
@@ -119,8 +138,18 @@ function refuse(error: NodeJS.ErrnoException, socket: Duplex, observe: Observer 
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
         ? [408, 'Request Timeout']
         : [400, 'Bad Request'];
-  sendRaw(socket, `${status} ${words}`, '');
+  afterAnswers(socket, () => sendRaw(socket, `${status} ${words}`, ''));
   observe?.(unreadable(socket as Socket, status));
+}
+
+/** Of each connection the answer to the last request that could be read. */
+const lastAnswers = new WeakMap<Duplex, ServerResponse>();
+
+/** Answers go out in the order of requests, also the one after which the connection ends. */
+function afterAnswers(socket: Duplex, send: () => void): void {
+  const last = lastAnswers.get(socket);
+  if (last === undefined || last.closed) send();
+  else last.once('close', () => socket.writable && send());
 }
 
 /** An answer on a connection that is of no more use. */
@@ -128,6 +157,6 @@ function sendRaw(socket: Duplex, status: string, more: string): void {
   socket.on('error', () => socket.destroy());
   socket.end(
     `HTTP/1.1 ${status}\r\n${more}Cache-Control: no-store\r\nX-Server-Version: ${buildVersion}\r\n` +
-      'Connection: close\r\nContent-Length: 0\r\n\r\n',
+      `Date: ${new Date().toUTCString()}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`,
   );
 }

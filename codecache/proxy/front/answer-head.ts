@@ -10,6 +10,8 @@ export interface AnswerHead {
   contentType: string;
   cacheControl: string;
   etag: string | undefined;
+  lastModified: string | undefined;
+  vary: string | undefined;
   /** Of the whole body, in bytes. */
   length: number;
   /** Whether parts of the body may be asked for. */
@@ -44,6 +46,8 @@ export function validatorFields(head: AnswerHead, how: HowAnswered, nowMs: numbe
     ['x-cache', how.toUpperCase()],
   ];
   if (head.etag !== undefined) fields.push(['etag', head.etag]);
+  if (head.lastModified !== undefined) fields.push(['last-modified', head.lastModified]);
+  if (head.vary !== undefined) fields.push(['vary', head.vary]);
   if (head.ranges) fields.push(['accept-ranges', 'bytes']);
   return fields;
 }

@@ -2,17 +2,18 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '../../../lib/clock.ts';
 import { PilotageError } from '../../../lib/errors.ts';
 import type { Logger } from '../../../lib/log.ts';
-import { matchesEtag, rangeOf } from '../../http/byte-range.ts';
+import type { ObjectName } from '../../http/object-name.ts';
 import { sendText } from '../../http/short-answers.ts';
 import type { AnswerCache, View } from '../metadata/answer-cache.ts';
+import { parseCacheControl, secondsOf } from '../metadata/cache-control.ts';
 import { sendSource } from '../objects/body-source.ts';
 import type { BodySource, HeldBody } from '../objects/body-source.ts';
 import type { HashName, ObjectCache } from '../objects/object-cache.ts';
 import { bodyFields, validatorFields } from './answer-head.ts';
 import type { AnswerHead, Fields, HowAnswered } from './answer-head.ts';
 import type { HotAnswers } from './hot-answers.ts';
+import { portionOf } from './portion.ts';
 import { REVERSE, readTarget } from './request-target.ts';
-import type { ObjectName } from '../../http/object-name.ts';
 
 export interface RequestHandlerParts {
   views: ReadonlyMap<string, View>;
@@ -30,6 +31,12 @@ const IMMUTABLE = `public, max-age=${IMMUTABLE_SECONDS}, immutable, no-transform
 
 /** A body that is whole in memory, or is read by position. */
 type Body = { held: HeldBody } | { source: BodySource };
+
+const STATUS: Readonly<Record<string, number>> = {
+  E_NOT_CACHED: 504,
+  E_UPSTREAM_TIMEOUT: 504,
+  E_CACHE_BUSY: 503,
+};
 
 interface Exchange {
   request: IncomingMessage;
@@ -74,13 +81,16 @@ export class RequestHandler {
 
   async #answer(exchange: Exchange, name: ObjectName): Promise<void> {
     const { request, view, via } = exchange;
-    const { how, answer } = await this.#parts.answers.get(view, name, { noCache: asksNoCache(request), via });
+    const wish = { ...wishOf(request), via, fields: request.headers };
+    const { how, answer } = await this.#parts.answers.get(view, name, wish);
     const { bornMs, freshUntilMs } = answer.freshness;
     const head: AnswerHead = {
       status: answer.status,
       contentType: answer.contentType,
       cacheControl: answer.cacheControl,
       etag: answer.etag,
+      lastModified: answer.lastModified,
+      vary: answer.vary,
       length: answer.body.length,
       ranges: false,
       bornMs,
@@ -92,15 +102,19 @@ export class RequestHandler {
   async #object(exchange: Exchange, name: HashName): Promise<void> {
     const { request, response, view, via } = exchange;
     const wholeOnly = request.headers.range !== undefined || request.method === 'HEAD';
-    const got = await this.#parts.objects.get(view.upstreams, name, { wholeOnly, via });
+    // Past the cache there is nothing better: no-cache is ignored, for the bytes were held against the hash in their name.
+    const { onlyIfCached } = wishOf(request);
+    const got = await this.#parts.objects.get(view.upstreams, name, { wholeOnly, onlyIfCached, via });
     if (got.how === 'missing')
-      return sendText(request, response, 404, 'No upstream has this object.', 'public, max-age=5');
+      return sendText(request, response, 404, 'No upstream has this object.', 'no-store');
     const { how, source } = got;
     const head: AnswerHead = {
       status: 200,
       contentType: 'application/octet-stream',
       cacheControl: IMMUTABLE,
       etag: `"${name.sha256}"`,
+      lastModified: undefined,
+      vary: undefined,
       length: source.bytes,
       ranges: true,
       bornMs: source.storedMs,
@@ -123,22 +137,17 @@ export class RequestHandler {
     const target = request.url!;
     // This cache by its own name in absolute form is another on another of its addresses.
     const everywhere = view.id !== REVERSE || target.startsWith('/');
-    if (how === 'hit' && 'held' in body && everywhere) this.#parts.hot.put(target, head, body.held);
-    if (
-      head.status === 200 &&
-      head.etag !== undefined &&
-      matchesEtag(request.headers['if-none-match'], head.etag)
-    )
-      return void response.writeHead(304).end();
-    const range: ReturnType<typeof rangeOf> =
-      head.ranges && head.etag !== undefined ? rangeOf(request, head.etag, head.length) : { kind: 'whole' };
-    if (range.kind === 'unsatisfiable') {
+    if (how === 'hit' && 'held' in body && everywhere && head.vary === undefined)
+      this.#parts.hot.put(target, head, body.held);
+    const portion = portionOf(request, head);
+    if (portion.kind === 'not-modified') return void response.writeHead(304).end();
+    if (portion.kind === 'unsatisfiable') {
       response.setHeader('content-range', `bytes */${head.length}`);
       return sendText(request, response, 416, 'The range is outside of the object.', 'no-store');
     }
-    const part = range.kind === 'part';
-    const start = part ? range.start : 0;
-    const end = part ? range.end : head.length - 1;
+    const part = portion.kind === 'part';
+    const start = part ? portion.start : 0;
+    const end = part ? portion.end : head.length - 1;
     if (part) response.setHeader('content-range', `bytes ${start}-${end}/${head.length}`);
     setFields(response, bodyFields(head, end - start + 1));
     response.writeHead(part ? 206 : head.status);
@@ -153,7 +162,7 @@ export class RequestHandler {
     if (response.headersSent) return void response.destroy();
     response.setHeader('cache-status', `pilotage-cache; fwd=miss; detail=${code}`);
     if (error.retryAfterSeconds !== undefined) response.setHeader('retry-after', error.retryAfterSeconds);
-    const status = code === 'E_UPSTREAM_TIMEOUT' ? 504 : code.startsWith('E_UPSTREAM') ? 502 : 500;
+    const status = STATUS[code] ?? (code.startsWith('E_UPSTREAM') ? 502 : 500);
     sendText(request, response, status, `${code}: ${error.message} (${where ?? path})`, 'no-store');
   }
 }
@@ -162,6 +171,12 @@ function setFields(response: ServerResponse, fields: Fields): void {
   for (const [name, value] of fields) response.setHeader(name, value);
 }
 
-const asksNoCache = (request: IncomingMessage): boolean =>
-  /(^|[\s,])no-cache([\s,]|$)/i.test(request.headers['cache-control'] ?? '') ||
-  (request.headers['cache-control'] === undefined && /no-cache/i.test(request.headers.pragma ?? ''));
+/** What a request asks of this cache itself (RFC 9111 5.2.1, 5.4); the other directives are advice that it may ignore. */
+function wishOf({ headers }: IncomingMessage): { noCache: boolean; onlyIfCached: boolean } {
+  const given = headers['cache-control'];
+  const directives = parseCacheControl(given ?? headers.pragma);
+  return {
+    noCache: directives.has('no-cache') || (given !== undefined && secondsOf(directives, 'max-age') === 0),
+    onlyIfCached: given !== undefined && directives.has('only-if-cached'),
+  };
+}

@@ -1,3 +1,5 @@
+import { HOST } from '../../http/request-server.ts';
+
 /** What the raw socket needs to know of a request that it may answer. */
 export interface PlainRequest {
   readonly target: string;
@@ -27,8 +29,6 @@ const HARMLESS = new Set([
 const REQUEST_LINE = /^GET ([!-~]+) HTTP\/1\.1$/;
 /** RFC 9110 5.6.2 token, and a value of visible ASCII; anything else, though legal, is rare. */
 const FIELD = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t -~]*)$/;
-/** RFC 9110 7.2: uri-host [ ":" port ]. */
-export const HOST = /^(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?$/;
 
 /**
  * Reads the header of a request that is plain beyond doubt: a GET of HTTP/1.1 with one Host and nothing in it that could

@@ -1,5 +1,6 @@
 import type { Clock } from '../../../lib/clock.ts';
 import { PilotageError, fromSystemError } from '../../../lib/errors.ts';
+import { notCached } from '../../errors.ts';
 import type { ObjectName } from '../../http/object-name.ts';
 import { fileSource, heldSource } from './body-source.ts';
 import type { BodySource } from './body-source.ts';
@@ -15,6 +16,8 @@ export type GotObject = { how: 'hit' | 'miss' | 'joined'; source: BodySource } |
 export interface ObjectWish {
   /** Wait until the object is verified (ranges); else a large one may be read while it arrives. */
   wholeOnly: boolean;
+  /** Only what is kept; nobody is asked, and no fetch under way is waited for. */
+  onlyIfCached: boolean;
   /** The caches this request came through, this one last. */
   via: string;
 }
@@ -51,9 +54,11 @@ export class ObjectCache {
   }
 
   /**
-   * @throws E_UPSTREAM_FAILED, E_UPSTREAM_TIMEOUT, E_UPSTREAM_FORGED of the last upstream tried.
+   * @throws E_UPSTREAM_FAILED, E_UPSTREAM_TIMEOUT, E_UPSTREAM_FORGED of the last upstream tried; E_NOT_CACHED where
+   *   nobody may be asked.
    */
-  async get(upstreams: Upstreams, name: HashName, { wholeOnly, via }: ObjectWish): Promise<GotObject> {
+  async get(upstreams: Upstreams, name: HashName, wish: ObjectWish): Promise<GotObject> {
+    const { wholeOnly, onlyIfCached, via } = wish;
     let how: 'hit' | 'miss' | 'joined' = 'hit';
     const held = this.#memory.get(name.sha256) ?? (await this.#load(name.sha256));
     if (held !== undefined) return { how, source: heldSource(held) };
@@ -61,6 +66,7 @@ export class ObjectCache {
       const kept = await this.#store.open(name.sha256);
       if (kept !== undefined) return { how, source: fileSource(kept.file, kept.bytes, kept.storedMs) };
     }
+    if (onlyIfCached) throw notCached(name.path);
     let fetch = this.#fetches.get(name.sha256);
     how = fetch === undefined ? 'miss' : 'joined';
     fetch ??= this.#start(upstreams, name, via);
