@@ -20,6 +20,9 @@ import {
   type ReleaseContext,
 } from '../../signing/release/repository/repository.ts';
 
+/** Name -> content. */
+type Files = Record<string, string | Uint8Array>;
+
 /** A published release repository in a directory of a test's own. */
 export interface ReleaseRepositoryLab {
   /** The repository; private but for `public/`. */
@@ -38,7 +41,7 @@ export interface ReleaseRepositoryLab {
   keys: KeyRing;
   context: ReleaseContext;
   /** Builds and adds a pilot tarball; `files` beside or instead of the small fake pilot. Not yet published. */
-  addPilot(version: string, files?: Record<string, string>): Promise<AddResult>;
+  addPilot(version: string, files?: Files): Promise<AddResult>;
   promote(what: PromoteOptions): Promise<PromoteResult>;
   setQueueChannel(queue: string, channel: string): Promise<QueueResult>;
   resign(
@@ -65,11 +68,11 @@ export async function makeReleaseRepository(options: {
   clock?: Clock;
   config?: Record<string, unknown>;
   pilotVersion?: string;
-  pilotFiles?: Record<string, string>;
+  pilotFiles?: Files;
   nodeVersion?: string;
   arch?: string;
-  /** Text of `bin/node`, default {@link fakeNode}. */
-  nodeScript?: string;
+  /** Content of `bin/node`, default {@link fakeNode}. */
+  nodeScript?: string | Uint8Array;
   /** Queue -> channel, beside the default. */
   queues?: Record<string, string>;
 }): Promise<ReleaseRepositoryLab> {
@@ -92,7 +95,7 @@ export async function makeReleaseRepository(options: {
   const context: ReleaseContext = { storage, keys, clock, actor: 'lab' };
   const made = await initRepository({ ...context, config: ReleaseConfig.parse(options.config ?? {}) });
 
-  const addPilot = async (version: string, files: Record<string, string> = {}) => {
+  const addPilot = async (version: string, files: Files = {}) => {
     const tarball = await makePilotTarball({ directory: buildDirectory, version, files });
     return addRelease({ ...context, tarball });
   };
@@ -134,7 +137,7 @@ export async function makeReleaseRepository(options: {
 export const makePilotTarball = (options: {
   directory: string;
   version: string;
-  files?: Record<string, string>;
+  files?: Files;
 }): Promise<string> =>
   makeTarball({
     file: join(options.directory, `pilot-${options.version}.tar.gz`),
@@ -151,16 +154,16 @@ export const makePilotTarball = (options: {
     },
   });
 
-/** A `.tar.gz` of the given texts; returns its path. */
+/** A `.tar.gz` of the given files; returns its path. */
 export async function makeTarball(options: {
   file: string;
-  files: Record<string, string>;
+  files: Files;
   executables?: string[];
 }): Promise<string> {
   const source = `${options.file}.content`;
-  for (const [name, text] of Object.entries(options.files)) {
+  for (const [name, content] of Object.entries(options.files)) {
     await mkdir(dirname(join(source, name)), { recursive: true });
-    await writeFile(join(source, name), text);
+    await writeFile(join(source, name), content);
     await chmod(join(source, name), options.executables?.includes(name) ? 0o755 : 0o644);
   }
   const names = Object.keys(options.files).sort();
