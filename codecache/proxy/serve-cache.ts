@@ -9,6 +9,7 @@ import { startPlainServer } from '../http/plain-server.ts';
 import type { Listen, PlainServer } from '../http/plain-server.ts';
 import { defaultLimits } from '../http/request-server.ts';
 import type { ServerLimits } from '../http/request-server.ts';
+import { cachesOf } from '../http/cache-group.ts';
 import { sendJson } from '../http/short-answers.ts';
 import { RequestHandler } from './front/handle-request.ts';
 import { HotAnswers } from './front/hot-answers.ts';
@@ -22,8 +23,9 @@ import { ObjectCache } from './objects/object-cache.ts';
 import { ObjectStore } from './objects/object-store.ts';
 import { TrafficCounters } from './operations/counters.ts';
 import type { CacheStats } from './operations/counters.ts';
+import type { UpstreamTimeouts } from './upstreams/ask-upstream.ts';
+import { UpstreamPool } from './upstreams/upstream-pool.ts';
 import { Upstreams } from './upstreams/upstreams.ts';
-import type { UpstreamTimeouts } from './upstreams/upstreams.ts';
 
 export interface CacheOptions {
   /** Groups in order; `http://a|http://b` is one group. */
@@ -66,7 +68,8 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
   const { log, clock = systemClock, directory, timeouts } = options;
   const startedMs = clock.monotonic();
   const traffic = new TrafficCounters();
-  const views = makeViews(options, clock);
+  const pool = new UpstreamPool({ clock, log, timeouts });
+  const views = makeViews(options, pool);
   const answers = new AnswerStore({ directory, maxBytes: ANSWER_MEMORY_BYTES, log });
   const objects = new ObjectStore({ directory, maxBytes: options.maxStoreBytes, log });
   const memory = new MemoryTier({
@@ -99,7 +102,7 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
       upSeconds: Math.round((clock.monotonic() - startedMs) / 1000),
       ...traffic.counters,
       kept: { objects: count, objectBytes, answers: answerCount, answerBytes },
-      upstreams: views.get(REVERSE)!.upstreams.stats(),
+      upstreams: pool.stats(),
     };
   };
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
@@ -124,20 +127,22 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
     stats,
     close: async graceMs => {
       await server.close(graceMs);
-      for (const { upstreams } of views.values()) await upstreams.close();
+      await pool.close();
       await answers.close();
       await objects.close();
     },
   };
+}
 
-  function makeViews({ upstreams, allowedOrigins }: CacheOptions, time: Clock): Map<string, View> {
-    const urls = upstreams.flatMap(group => group.split('|'));
-    const all = new Upstreams({ urls, clock: time, log, timeouts });
-    const found = new Map<string, View>([[REVERSE, { id: REVERSE, upstreams: all }]]);
-    for (const url of allowedOrigins ?? urls) {
-      const id = originKey(url);
-      found.set(id, { id, upstreams: new Upstreams({ urls: [url], clock: time, log, timeouts }) });
-    }
-    return found;
+function makeViews(
+  { upstreams, siblings = [], allowedOrigins }: CacheOptions,
+  pool: UpstreamPool,
+): Map<string, View> {
+  const all = new Upstreams({ groups: upstreams, siblings, pool });
+  const views = new Map<string, View>([[REVERSE, { id: REVERSE, upstreams: all }]]);
+  for (const url of allowedOrigins ?? upstreams.flatMap(cachesOf)) {
+    const id = originKey(url);
+    views.set(id, { id, upstreams: new Upstreams({ groups: [url], siblings, pool }) });
   }
+  return views;
 }
