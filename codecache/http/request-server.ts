@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -27,6 +28,8 @@ export const defaultLimits: ServerLimits = {
 
 /** Header fields of one request. */
 export const MAX_FIELDS = 64;
+/** Requests of one pipeline beyond the one that is answered. */
+const MAX_WAITING = 64;
 /** Bytes that wait for one client before whoever writes is told to wait. */
 export const WRITE_AHEAD_BYTES = 1 << 18;
 
@@ -95,6 +98,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
       if (refusal.status === 405) response.setHeader('allow', 'GET, HEAD');
       return sendText(request, response, refusal.status, refusal.text, 'no-store', true);
     }
+    await turn(request, response);
     await options.handler(request, response);
   } catch (error) {
     if (response.destroyed || request.destroyed) return;
@@ -107,6 +111,22 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
     response.setHeader('retry-after', 5);
     sendText(request, response, 503, 'The database does not answer now.', 'no-store');
   }
+}
+
+/** Requests that wait on one connection for the answers before theirs. */
+const waiting = new WeakMap<Socket, number>();
+
+/**
+ * Holds a request of a pipeline back until the answers before its own are sent: a connection costs one answer at a time,
+ * however many requests it has sent. Who sends far more than that is let go.
+ */
+async function turn({ socket }: IncomingMessage, response: ServerResponse): Promise<void> {
+  if (response.socket !== null) return;
+  const before = waiting.get(socket) ?? 0;
+  waiting.set(socket, before + 1);
+  if (before >= MAX_WAITING) socket.destroy();
+  await once(response, 'socket');
+  waiting.set(socket, waiting.get(socket)! - 1);
 }
 
 /** What no handler is asked about, and the connection ends with. */
