@@ -126,7 +126,7 @@ export class ObjectCache {
     via: string,
   ): Promise<Flight | undefined> {
     let failure: unknown;
-    for (const upstream of upstreams.order()) {
+    for (const upstream of upstreams.order({ object: name.sha256 })) {
       for (const noCache of [false, true]) {
         try {
           const flight = await this.#attempt(upstreams, upstream, name, fetch, {
@@ -136,7 +136,8 @@ export class ObjectCache {
           if (flight !== undefined) return flight;
           break;
         } catch (error) {
-          failure = error;
+          // A sibling that fails is no reason to fail: nobody has to have siblings.
+          if (!upstream.sibling) failure = error;
           if (!(error instanceof PilotageError) || error.code !== 'E_UPSTREAM_FORGED') break;
         }
       }
