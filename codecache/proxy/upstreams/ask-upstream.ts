@@ -33,6 +33,8 @@ export interface UpstreamRequest {
 }
 
 const MAX_HEADER_BYTES = 16_384;
+/** When an upstream closes all its idle connections, one after the other is found closed. */
+const MAX_REPEATS = 4;
 /** While a request waits to see whether a probe succeeds; then it goes elsewhere, or its client is told. */
 const PATIENCE_MS = 1000;
 
@@ -56,7 +58,7 @@ export const upstreamAgent = (timeouts: UpstreamTimeouts, lookup?: LookupFunctio
 
 /**
  * Sends one request when the upstream's health and its other requests allow it. A connection that the upstream closed
- * just as it was used again is replaced once: that is no failure.
+ * just as it was used again is replaced: that is no failure.
  *
  * @returns whatever it answers, or why it was not asked. @throws what the connection says.
  */
@@ -114,7 +116,7 @@ async function send(
 ): Promise<Dispatcher.ResponseData> {
   const signal = AbortSignal.timeout(totalSeconds * 1000);
   const { origin } = new URL(upstream.url);
-  for (let left = 1; ; left -= 1) {
+  for (let left = MAX_REPEATS; ; left -= 1) {
     const idle = (agent.stats[origin] as { free?: number } | undefined)?.free ?? 0;
     const mayRepeat = (error: Error): boolean =>
       left > 0 && idle > 0 && !exchange.answering && isClosed(error);

@@ -25,7 +25,7 @@ test('so many at once, the others in order, no more than the queue holds', async
 test('who finds no room in time is told, and its place in the queue is free', async () => {
   const clock = movableClock();
   const gate = new RequestGate({ clock, maxRunning: 1, maxQueued: 1, waitSeconds: 5 });
-  gate.enter();
+  assert.equal(gate.enter(), true);
   const waiting = gate.enter();
   await clock.advance(5000);
   assert.equal(await waiting, false);
