@@ -20,7 +20,8 @@ import type { View } from './metadata/answer-cache.ts';
 import { AnswerStore } from './metadata/answer-store.ts';
 import { MemoryTier } from './objects/memory-tier.ts';
 import { ObjectCache } from './objects/object-cache.ts';
-import { ObjectStore } from './objects/object-store.ts';
+import { DiskTier } from './objects/disk-tier.ts';
+import { LocalKeeper } from './objects/local-keeper.ts';
 import { TrafficCounters } from './operations/counters.ts';
 import type { CacheStats } from './operations/counters.ts';
 import type { UpstreamTimeouts } from './upstreams/ask-upstream.ts';
@@ -71,15 +72,17 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
   const pool = new UpstreamPool({ clock, log, timeouts });
   const views = makeViews(options, pool);
   const answers = new AnswerStore({ directory, maxBytes: ANSWER_MEMORY_BYTES, log });
-  const objects = new ObjectStore({ directory, maxBytes: options.maxStoreBytes, log });
+  const keeper = new LocalKeeper({ directory, maxBytes: options.maxStoreBytes, log });
+  const disk = new DiskTier({ directory, keeper, clock, log });
   const memory = new MemoryTier({
     maxBytes: options.memoryBytes ?? 128 << 20,
     ...(options.maxMemoryObjectBytes !== undefined && { maxObjectBytes: options.maxMemoryObjectBytes }),
-    onUse: sha256 => objects.used(sha256),
+    onUse: sha256 => disk.used(sha256),
   });
   await ensureDirectory(directory);
   await answers.open();
-  await objects.load();
+  await keeper.load();
+  const objects = new ObjectCache({ memory, disk, keeper, clock, maxBytes: options.maxObjectBytes });
   const pseudonym = `pilotage-${randomBytes(4).toString('hex')}`;
   const { idleSeconds } = { ...defaultLimits, ...options.limits };
   const hot = new HotAnswers({ via: `1.1 ${pseudonym}`, idleSeconds });
@@ -88,7 +91,7 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
   const handler = new RequestHandler({
     views,
     answers: metadata,
-    objects: new ObjectCache({ memory, store: objects, clock, maxBytes: options.maxObjectBytes }),
+    objects,
     hot,
     pseudonym,
     clock,
@@ -96,7 +99,7 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
   });
 
   const stats = (): CacheStats => {
-    const { objects: count, bytes: objectBytes } = objects.size;
+    const { objects: count, bytes: objectBytes } = keeper.usage();
     const { answers: answerCount, bytes: answerBytes } = answers.size;
     return {
       upSeconds: Math.round((clock.monotonic() - startedMs) / 1000),

@@ -101,25 +101,34 @@ export class RequestHandler {
 
   async #object(exchange: Exchange, name: HashName): Promise<void> {
     const { request, response, view, via } = exchange;
-    const wholeOnly = request.headers.range !== undefined || request.method === 'HEAD';
-    // Past the cache there is nothing better: no-cache is ignored, for the bytes were held against the hash in their name.
-    const { onlyIfCached } = wishOf(request);
-    const got = await this.#parts.objects.get(view.upstreams, name, { wholeOnly, onlyIfCached, via });
-    if (got.how === 'missing')
-      return sendText(request, response, 404, 'No upstream has this object.', 'no-store');
-    const { how, source } = got;
-    const head: AnswerHead = {
+    const headOf = (length: number, storedMs: number): AnswerHead => ({
       status: 200,
       contentType: 'application/octet-stream',
       cacheControl: IMMUTABLE,
       etag: `"${name.sha256}"`,
       lastModified: undefined,
       vary: undefined,
-      length: source.bytes,
+      length,
       ranges: true,
-      bornMs: source.storedMs,
-      freshUntilMs: source.storedMs + IMMUTABLE_SECONDS * 1000,
+      bornMs: storedMs,
+      freshUntilMs: storedMs + IMMUTABLE_SECONDS * 1000,
+    });
+    const needs = (length: number): { start: number; end: number } | undefined => {
+      const portion = portionOf(request, headOf(length, 0));
+      if (portion.kind === 'part') return portion;
+      return portion.kind === 'whole' && request.method === 'GET' ? { start: 0, end: length - 1 } : undefined;
     };
+    // Past the cache there is nothing better: no-cache is ignored, for the bytes were held against the hash in their name.
+    const { onlyIfCached } = wishOf(request);
+    const left = new AbortController();
+    response.once('close', () => left.abort());
+    const wish = { needs, onlyIfCached, via, signal: left.signal };
+    const got = await this.#parts.objects.get(view.upstreams, name, wish);
+    if (got.how === 'left') return;
+    if (got.how === 'missing')
+      return sendText(request, response, 404, 'No upstream has this object.', 'no-store');
+    const { how, source } = got;
+    const head = headOf(source.bytes, source.storedMs);
     try {
       await this.#send(exchange, head, how, source.memory ? { held: source.memory } : { source });
     } finally {

@@ -1,5 +1,3 @@
-import type { FileHandle } from 'node:fs/promises';
-import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 
 /** A verified body that a memory tier holds. */
@@ -11,39 +9,46 @@ export interface HeldBody {
   touch(): void;
 }
 
+/** Some bytes of a body, in memory that is lent until it is freed. */
+export interface Piece {
+  readonly bytes: Buffer;
+  /** Nobody reads the bytes any more. */
+  readonly free: () => void;
+}
+
 /** Bytes that can be read by position, now or as they arrive. */
 export interface BodySource {
   readonly bytes: number;
   readonly storedMs: number;
   /** Set when all of it is in memory: the tier that holds it, for {@link HotAnswer}. */
   readonly memory?: HeldBody;
-  /** Reads at most `buffer.length` bytes; waits until at least one may be given out. @throws when they never will be. */
-  read(buffer: Buffer, position: number): Promise<number>;
+  /**
+   * Reads from `position` on for an answer that ends with the byte at `end`; waits until at least one byte may be given
+   * out. @throws when none ever will be.
+   */
+  read(position: number, end: number): Promise<Piece>;
   release(): Promise<void>;
 }
 
-/** A verified object on disk. */
-export const fileSource = (file: FileHandle, bytes: number, storedMs: number): BodySource => ({
-  bytes,
-  storedMs,
-  read: async (buffer, position) => (await file.read(buffer, 0, buffer.length, position)).bytesRead,
-  release: () => file.close(),
-});
+const noop = (): void => undefined;
+
+/** Bytes that are in memory anyway: given out without copying. */
+export const pieceOf = (bytes: Buffer): Piece => ({ bytes, free: noop });
 
 /** A verified object in memory. */
 export const heldSource = (held: HeldBody & { storedMs: number }): BodySource => ({
   bytes: held.body.length,
   storedMs: held.storedMs,
   memory: held,
-  read: (buffer, position) => Promise.resolve(held.body.copy(buffer, 0, position)),
+  read: (position, end) => Promise.resolve(pieceOf(held.body.subarray(position, end + 1))),
   release: () => Promise.resolve(),
 });
 
-const CHUNK_BYTES = 1 << 18;
-
 /**
- * Sends `start` to `end` (inclusive) of a source, one chunk in flight, no faster than the client reads. When the source
+ * Sends `start` to `end` (inclusive) of a source, one piece in flight, no faster than the client reads. When the source
  * fails on the way the connection is cut, so that the client sees a short body and never a whole wrong one.
+ *
+ * @returns bytes sent. @throws what the source throws.
  */
 export async function sendSource(
   response: ServerResponse,
@@ -53,28 +58,37 @@ export async function sendSource(
 ): Promise<number> {
   let position = start;
   while (position <= end && !response.destroyed) {
-    const buffer = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, end - position + 1));
-    let got: number;
+    let piece: Piece;
     try {
-      got = await source.read(buffer, position);
+      piece = await source.read(position, end);
     } catch (error) {
       response.destroy();
       throw error;
     }
-    if (got === 0) {
+    const { length } = piece.bytes;
+    if (length === 0) {
       response.destroy();
       throw new Error(`the stored object ends at byte ${position} of ${source.bytes}`);
     }
-    // Whoever left meanwhile takes no more events: a wait for one would keep the source open for ever.
-    if (response.destroyed) break;
-    position += got;
-    if (response.write(buffer.subarray(0, got))) continue;
-    const closed = new AbortController();
-    const stop = () => closed.abort();
-    response.once('close', stop);
-    await once(response, 'drain', { signal: closed.signal }).catch(() => undefined);
-    response.off('close', stop);
+    if (!(await write(response, piece))) return position - start;
+    position += length;
   }
   if (!response.destroyed) response.end();
   return position - start;
+}
+
+/** @returns false when the client left. A closed socket reads no memory any more, so the piece is free either way. */
+function write(response: ServerResponse, { bytes, free }: Piece): Promise<boolean> {
+  return new Promise(resolve => {
+    const done = (sent: boolean): void => {
+      response.off('close', left);
+      free();
+      resolve(sent);
+    };
+    const left = (): void => done(false);
+    // Whoever left meanwhile takes no more events: a wait for one would keep the source open for ever.
+    if (response.destroyed) return left();
+    response.once('close', left);
+    response.write(bytes, error => done(!error));
+  });
 }

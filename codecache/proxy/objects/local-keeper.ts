@@ -92,7 +92,7 @@ export class LocalKeeper implements DiskKeeper {
     const wanted = Math.max(bytes, this.#bytes / 10);
     let removed = 0;
     await this.#clearIncoming(alive);
-    for (const sha256 of [...this.#kept.keys()]) {
+    for (const sha256 of this.#kept.keys()) {
       if (removed >= wanted) break;
       if (!this.#pinned.has(sha256)) removed += await this.#evict(sha256);
     }
@@ -182,7 +182,7 @@ export class LocalKeeper implements DiskKeeper {
     if (newest !== undefined && !this.#pinned.has(newest) && (this.#kept.get(newest) ?? 0) > free)
       return void (await this.#evict(newest));
     if (this.#bytes <= this.#maxBytes) return;
-    for (const sha256 of [...this.#kept.keys()]) {
+    for (const sha256 of this.#kept.keys()) {
       if (this.#bytes - this.#pinnedBytes <= free * LOW_WATER) break;
       if (sha256 !== newest && !this.#pinned.has(sha256)) await this.#evict(sha256);
     }

@@ -13,6 +13,8 @@ export interface MemoryStats {
   bytes: number;
   /** Answers given from here by the slow path; those of the raw socket are counted where they are sent. */
   hits: number;
+  /** Let go to make room. */
+  evicted: number;
 }
 
 /** What the index takes besides the body, roughly: many tiny objects are bounded too. */
@@ -23,26 +25,32 @@ const ENTRY_BYTES = 512;
  * without copying: whoever still sends one keeps its bytes, but nobody new gets it once it is out.
  */
 export class MemoryTier {
-  /** Larger objects are not held. 0 switches the tier off. */
+  /** Of all bodies; 0 switches the tier off. */
+  readonly maxBytes: number;
+  /** Larger objects are not held. */
   readonly maxObjectBytes: number;
   readonly #held: LRUCache<string, Held> | undefined;
   readonly #onUse: (sha256: string) => void;
   #hits = 0;
+  #evicted = 0;
 
   /**
-   * @param options.maxBytes of all bodies; 0 switches the tier off.
-   * @param options.maxObjectBytes of one body, by default half of `maxBytes`.
+   * @param options.maxObjectBytes by default half of `maxBytes`.
    * @param options.onUse is told of each use, so that the other tiers keep what is served from here.
    */
   constructor(options: { maxBytes: number; maxObjectBytes?: number; onUse?: (sha256: string) => void }) {
     const { maxBytes, maxObjectBytes = Math.floor(maxBytes / 2), onUse = () => undefined } = options;
+    this.maxBytes = maxBytes;
     this.maxObjectBytes = Math.min(maxBytes, maxObjectBytes);
     this.#onUse = onUse;
     if (maxBytes === 0) return;
     this.#held = new LRUCache<string, Held>({
       maxSize: maxBytes + ENTRY_BYTES,
       sizeCalculation: ({ body }) => body.length + ENTRY_BYTES,
-      dispose: held => held.drop(),
+      dispose: (held, _sha256, reason) => {
+        held.drop();
+        if (reason === 'evict') this.#evicted += 1;
+      },
     });
   }
 
@@ -69,7 +77,8 @@ export class MemoryTier {
 
   stats(): MemoryStats {
     const objects = this.#held?.size ?? 0;
-    return { objects, bytes: (this.#held?.calculatedSize ?? 0) - objects * ENTRY_BYTES, hits: this.#hits };
+    const bytes = (this.#held?.calculatedSize ?? 0) - objects * ENTRY_BYTES;
+    return { objects, bytes, hits: this.#hits, evicted: this.#evicted };
   }
 
   #touch(sha256: string): void {

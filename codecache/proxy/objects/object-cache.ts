@@ -1,232 +1,278 @@
+import { once } from 'node:events';
 import type { Clock } from '../../../lib/clock.ts';
-import { PilotageError, fromSystemError } from '../../../lib/errors.ts';
 import { notCached } from '../../errors.ts';
-import type { ObjectName } from '../../http/object-name.ts';
-import { fileSource, heldSource } from './body-source.ts';
+import type { Upstreams } from '../upstreams/upstreams.ts';
+import { BodyRoom } from './body-room.ts';
+import { heldSource } from './body-source.ts';
 import type { BodySource } from './body-source.ts';
-import { Flight } from './flight.ts';
-import type { HeldObject, MemoryTier } from './memory-tier.ts';
-import type { ObjectStore } from './object-store.ts';
-import { dump } from '../upstreams/upstreams.ts';
-import type { Upstream, UpstreamAnswer, Upstreams } from '../upstreams/upstreams.ts';
+import type { DiskKeeper } from './disk-keeper.ts';
+import type { DiskStats, DiskTier } from './disk-tier.ts';
+import type { Flight, Needs } from './flight.ts';
+import type { HeldObject, MemoryStats, MemoryTier } from './memory-tier.ts';
+import { ObjectFetch } from './object-fetch.ts';
+import type { HashName } from './object-fetch.ts';
+import type { OpenObject } from './open-objects.ts';
+import { PassThrough } from './pass-through.ts';
 
-export type HashName = Extract<ObjectName, { kind: 'hash-named' }>;
-export type GotObject = { how: 'hit' | 'miss' | 'joined'; source: BodySource } | { how: 'missing' };
+export type { HashName } from './object-fetch.ts';
+
+export type GotObject =
+  | { how: 'hit' | 'miss' | 'joined'; source: BodySource }
+  /** No upstream has it; or the client has left meanwhile. */
+  | { how: 'missing' }
+  | { how: 'left' };
 
 export interface ObjectWish {
-  /** Wait until the object is verified (ranges); else a large one may be read while it arrives. */
-  wholeOnly: boolean;
-  /** Only what is kept; nobody is asked, and no fetch under way is waited for. */
-  onlyIfCached: boolean;
+  /** Which bytes the answer will carry; it is waited for until the first of them may be given out. */
+  needs: Needs;
   /** The caches this request came through, this one last. */
   via: string;
+  /** Answer from what is here or comes from an upstream anyway; ask nobody (RFC 9111 5.2.1.7). */
+  onlyIfCached?: boolean;
+  /** Aborts when the client is gone: what nobody waits for is fetched no further, within bounds. */
+  signal?: AbortSignal;
 }
 
-type Ready = { flight: Flight } | 'missing';
+export interface ObjectStats {
+  memory: MemoryStats;
+  disk: DiskStats;
+  /** Objects being fetched, and the memory that their bodies take. */
+  flights: { objects: number; bytes: number };
+}
 
-interface Fetch {
-  /** What upstreams are asked for; the same bytes may be asked for by another path. */
-  path: string;
-  /** The flight clients may read from now; replaced when an attempt fails and the next upstream is asked. */
-  current: Flight | undefined;
-  /** Resolves when `current` became streamable or the fetch ended; then made anew. */
-  changed: PromiseWithResolvers<void>;
-  ended: Ready | { failure: unknown } | undefined;
+/** An object of this cache's tiers: in memory, or verified in a file that its reader has to hold. */
+type Stored = { held: HeldObject } | { file: OpenObject };
+
+interface Lookup {
+  stored: Promise<Stored | undefined>;
+  forgotten: boolean;
 }
 
 /**
- * Hash-named objects: from the store, else fetched once for all who ask. A body that does not fit its name is asked for
- * once more past the caches above (no-cache), then from the next upstream; who sent it is named in log and counters.
+ * Hash-named objects: from memory, from disk, else fetched once for all who ask, verified before any answer is whole.
+ * What is on disk and fits into memory is read once, hashed while it is read, and served from memory.
  */
 export class ObjectCache {
   readonly #memory: MemoryTier;
-  readonly #store: ObjectStore;
+  readonly #disk: DiskTier;
   readonly #clock: Clock;
   readonly #maxBytes: number;
-  readonly #fetches = new Map<string, Fetch>();
-  readonly #loads = new Map<string, Promise<HeldObject | undefined>>();
+  readonly #room: BodyRoom;
+  readonly #passing: PassThrough;
+  readonly #fetches = new Map<string, ObjectFetch>();
+  readonly #lookups = new Map<string, Lookup>();
+  /** Fetches until their object is on disk. */
+  readonly #underWay = new Set<Promise<void>>();
 
-  constructor(options: { memory: MemoryTier; store: ObjectStore; clock: Clock; maxBytes: number }) {
+  /** @param options.maxBytes of one object. */
+  constructor(options: {
+    memory: MemoryTier;
+    disk: DiskTier;
+    keeper: DiskKeeper;
+    clock: Clock;
+    maxBytes: number;
+  }) {
     this.#memory = options.memory;
-    this.#store = options.store;
+    this.#disk = options.disk;
     this.#clock = options.clock;
     this.#maxBytes = options.maxBytes;
+    // Bodies under way take at most half as much memory again, or as the largest that is held.
+    const { maxBytes, maxObjectBytes } = options.memory;
+    this.#room = new BodyRoom({
+      maxBytes: Math.max(maxObjectBytes, maxBytes / 2),
+      maxObjectBytes,
+      disk: options.disk,
+    });
+    this.#passing = new PassThrough({ clock: options.clock, maxBytes: options.maxBytes });
+    options.keeper.onForgotten(sha256s => this.#forget(sha256s));
   }
 
   /**
-   * @throws E_UPSTREAM_FAILED, E_UPSTREAM_TIMEOUT, E_UPSTREAM_FORGED of the last upstream tried; E_NOT_CACHED where
-   *   nobody may be asked.
+   * @returns a source to be released. @throws E_UPSTREAM_FAILED, E_UPSTREAM_TIMEOUT, E_UPSTREAM_FORGED of the last
+   *   upstream tried; E_NOT_CACHED where nobody may be asked.
    */
   async get(upstreams: Upstreams, name: HashName, wish: ObjectWish): Promise<GotObject> {
-    const { wholeOnly, onlyIfCached, via } = wish;
-    let how: 'hit' | 'miss' | 'joined' = 'hit';
-    const held = this.#memory.get(name.sha256) ?? (await this.#load(name.sha256));
-    if (held !== undefined) return { how, source: heldSource(held) };
-    if (!this.#fetches.has(name.sha256)) {
-      const kept = await this.#store.open(name.sha256);
-      if (kept !== undefined) return { how, source: fileSource(kept.file, kept.bytes, kept.storedMs) };
+    const { sha256 } = name;
+    if (this.#running(sha256) === undefined) {
+      const source = await this.#stored(sha256);
+      if (source !== undefined) return { how: 'hit', source };
     }
-    if (onlyIfCached) throw notCached(name.path);
-    let fetch = this.#fetches.get(name.sha256);
-    how = fetch === undefined ? 'miss' : 'joined';
-    fetch ??= this.#start(upstreams, name, via);
     for (;;) {
-      const { ended, current } = fetch;
-      if (typeof ended === 'object' && 'flight' in ended) return { how, source: ended.flight.source() };
-      if (ended !== undefined && fetch.path !== name.path) {
-        // Whoever asks for these bytes by a path that no upstream has must not take them from the others.
-        fetch = this.#fetches.get(name.sha256) ?? this.#start(upstreams, name, via);
-        continue;
-      }
-      if (ended === 'missing') return { how: 'missing' };
-      if (ended !== undefined) throw ended.failure;
-      if (!wholeOnly && current?.streamable === true) return { how, source: current.source() };
-      await fetch.changed.promise;
+      // It may have come while the disk was asked.
+      const held = this.#memory.get(sha256);
+      if (held !== undefined) return { how: 'hit', source: heldSource(held) };
+      const running = this.#running(sha256);
+      if (running === undefined && wish.onlyIfCached === true) throw notCached(name.path);
+      const fetch = running ?? this.#start(upstreams, name, wish.via);
+      const how = running === undefined ? 'miss' : running.end === 'verified' ? 'hit' : 'joined';
+      const got = await this.#join(fetch, upstreams, name, wish, how);
+      if (got !== undefined) return got;
     }
   }
 
-  /** Brings an object from disk into memory; its bytes are hashed each time. */
-  #load(sha256: string): Promise<HeldObject | undefined> {
-    const running = this.#loads.get(sha256);
-    if (running !== undefined) return running;
-    const load = this.#store
-      .read(sha256, this.#memory.maxObjectBytes)
-      .then(read => read && this.#memory.put(sha256, read.body, read.storedMs))
-      .finally(() => this.#loads.delete(sha256));
-    this.#loads.set(sha256, load);
-    return load;
+  stats(): ObjectStats {
+    return {
+      memory: this.#memory.stats(),
+      disk: this.#disk.stats(),
+      flights: { objects: this.#fetches.size, bytes: this.#room.used },
+    };
   }
 
-  #start(upstreams: Upstreams, name: HashName, via: string): Fetch {
-    const { path } = name;
-    const fetch: Fetch = { path, current: undefined, changed: Promise.withResolvers(), ended: undefined };
-    this.#fetches.set(name.sha256, fetch);
-    void this.#run(upstreams, name, fetch, via);
+  /** Waits for what is being fetched or written; close the upstreams before. */
+  async close(): Promise<void> {
+    await Promise.all(this.#underWay);
+    this.#disk.close();
+  }
+
+  /** Waits for what a fetch brings. @returns undefined when it brings nothing for this wish, but another one may. */
+  async #join(
+    fetch: ObjectFetch,
+    upstreams: Upstreams,
+    name: HashName,
+    wish: ObjectWish,
+    how: 'hit' | 'miss' | 'joined',
+  ): Promise<GotObject | undefined> {
+    const { needs, onlyIfCached = false, signal } = wish;
+    const left = signal && once(signal, 'abort');
+    fetch.enter();
+    for (;;) {
+      const { flight, end } = fetch;
+      if (flight?.ready(needs) === true) return { how, source: fetch.source(flight) };
+      if (signal?.aborted === true) {
+        fetch.leave();
+        return { how: 'left' };
+      }
+      // What comes from another sibling may be on its way there from here: neither may wait for the other.
+      if (onlyIfCached && (end !== undefined || flight === undefined || flight.from.sibling)) {
+        fetch.leave();
+        throw notCached(name.path);
+      }
+      if (end !== undefined) {
+        fetch.leave();
+        break;
+      }
+      await Promise.race([fetch.progress, left]);
+    }
+    const { end } = fetch;
+    if (end === 'no-room') return this.#passThrough(upstreams, name, wish);
+    // Whoever asks for these bytes by a path that no upstream has must not take them from the others.
+    if (!fetch.speaksFor(upstreams, name.path)) return undefined;
+    if (typeof end === 'object') throw end.failure;
+    return end === 'missing' ? { how: 'missing' } : undefined;
+  }
+
+  /** A fetch that may still bring the object, or has just brought it. */
+  #running(sha256: string): ObjectFetch | undefined {
+    const fetch = this.#fetches.get(sha256);
+    return fetch?.end === undefined || fetch.end === 'verified' ? fetch : undefined;
+  }
+
+  async #passThrough(upstreams: Upstreams, name: HashName, wish: ObjectWish): Promise<GotObject> {
+    const source = await this.#passing.open(upstreams, name, wish);
+    if (source !== undefined) return { how: 'miss', source };
+    return { how: wish.signal?.aborted === true ? 'left' : 'missing' };
+  }
+
+  #start(upstreams: Upstreams, name: HashName, via: string): ObjectFetch {
+    const { sha256 } = name;
+    const ended = (): void => {
+      if (this.#fetches.get(sha256) === fetch) this.#fetches.delete(sha256);
+    };
+    const fetch = new ObjectFetch({
+      upstreams,
+      name,
+      via,
+      room: this.#room,
+      clock: this.#clock,
+      maxBytes: this.#maxBytes,
+      hold: flight =>
+        flight.body.kind === 'memory'
+          ? this.#memory.put(sha256, flight.body.body(), flight.startedMs)
+          : undefined,
+      onStopped: ended,
+    });
+    this.#fetches.set(sha256, fetch);
+    const done = fetch.run().then(async flight => {
+      if (flight !== undefined) await this.#keep(sha256, flight, ended);
+      ended();
+      this.#underWay.delete(done);
+    });
+    this.#underWay.add(done);
     return fetch;
   }
 
-  async #run(upstreams: Upstreams, name: HashName, fetch: Fetch, via: string): Promise<void> {
-    let flight: Flight | undefined;
-    try {
-      flight = await this.#tryAll(upstreams, name, fetch, via);
-      fetch.ended = flight === undefined ? 'missing' : { flight };
-    } catch (failure) {
-      fetch.ended = { failure };
-    }
-    wake(fetch);
-    this.#fetches.delete(name.sha256);
-    // Those who waited took their reader in the microtasks of wake(); the receiver's own hold on the file can go.
-    setImmediate(() => void flight?.release());
+  /** Brings a verified body to disk; until it is there whoever comes is served from memory or from the flight. */
+  async #keep(sha256: string, flight: Flight, held: () => void): Promise<void> {
+    const { body } = flight;
+    if (flight.held !== undefined) held();
+    if (body.kind === 'file') await this.#disk.commit(body.file, sha256);
+    else await this.#disk.put(sha256, flight.held?.body ?? body.body());
+    await flight.release();
   }
 
-  async #tryAll(
-    upstreams: Upstreams,
-    name: HashName,
-    fetch: Fetch,
-    via: string,
-  ): Promise<Flight | undefined> {
-    let failure: unknown;
-    for (const upstream of upstreams.order({ object: name.sha256 })) {
-      for (const noCache of [false, true]) {
-        try {
-          const flight = await this.#attempt(upstreams, upstream, name, fetch, {
-            via,
-            ...(noCache && { 'cache-control': 'no-cache', pragma: 'no-cache' }),
-          });
-          if (flight !== undefined) return flight;
-          break;
-        } catch (error) {
-          // A sibling that fails is no reason to fail: nobody has to have siblings.
-          if (!upstream.sibling) failure = error;
-          if (!(error instanceof PilotageError) || error.code !== 'E_UPSTREAM_FORGED') break;
-        }
-      }
+  /** From memory or disk. All who ask for an object at the same time share the look. */
+  async #stored(sha256: string): Promise<BodySource | undefined> {
+    const held = this.#memory.get(sha256);
+    if (held !== undefined) return heldSource(held);
+    let lookup = this.#lookups.get(sha256);
+    if (lookup === undefined) {
+      lookup = { forgotten: false, stored: Promise.resolve(undefined) };
+      lookup.stored = this.#lookUp(sha256, lookup);
+      this.#lookups.set(sha256, lookup);
     }
-    if (failure !== undefined) throw failure;
-    return undefined;
+    const stored = await lookup.stored;
+    if (stored === undefined) return undefined;
+    this.#disk.used(sha256);
+    return 'held' in stored ? heldSource(stored.held) : fileSource(stored.file);
   }
 
-  /** @returns the verified flight, or undefined when the upstream does not have the object. */
-  async #attempt(
-    upstreams: Upstreams,
-    upstream: Upstream,
-    name: HashName,
-    fetch: Fetch,
-    headers: Record<string, string>,
-  ): Promise<Flight | undefined> {
-    const reply = await upstreams.ask(upstream, name.path, headers);
-    if (reply.status !== 200) {
-      await dump(reply);
-      return undefined;
-    }
-    const flight = await this.#begin(upstreams, upstream, name, reply);
-    fetch.current = flight;
-    if (flight.streamable) wake(fetch);
+  async #lookUp(sha256: string, lookup: Lookup): Promise<Stored | undefined> {
+    const file = await this.#disk.open(sha256);
     try {
-      await this.#receive(upstreams, upstream, name, reply, flight);
-      flight.verified();
-      return flight;
-    } catch (error) {
-      fetch.current = undefined;
-      reply.body.destroy();
-      await flight.failed(error);
-      await flight.release();
-      throw error;
+      return file && (await this.#verified(sha256, file, lookup));
+    } finally {
+      // Those who wait take the file in the microtasks that follow; it stays open for a moment anyway.
+      file?.release();
+      if (this.#lookups.get(sha256) === lookup) this.#lookups.delete(sha256);
     }
   }
 
-  async #begin(
-    upstreams: Upstreams,
-    upstream: Upstream,
-    name: HashName,
-    reply: UpstreamAnswer,
-  ): Promise<Flight> {
-    const announced = reply.headers['content-length'];
-    const length = announced === undefined ? undefined : Number(announced);
-    if (length !== undefined && !(length <= this.#maxBytes)) {
-      reply.body.destroy();
-      throw upstreams.blame(upstream, name.path, `at most ${this.#maxBytes} bytes`, `${announced} bytes`);
+  async #verified(sha256: string, file: OpenObject, lookup: Lookup): Promise<Stored | undefined> {
+    if (!this.#room.take(file.bytes)) {
+      const good = (await this.#disk.verify(sha256, file)) && !lookup.forgotten;
+      return good ? { file } : undefined;
     }
     try {
-      const { path, file } = await this.#store.incoming();
-      return new Flight({ file, path, length, startedMs: this.#clock.now() });
-    } catch (error) {
-      reply.body.destroy();
-      throw error;
+      const body = await this.#disk.load(sha256, file);
+      if (body === undefined || lookup.forgotten) return undefined;
+      const held = this.#memory.put(sha256, body, file.storedMs);
+      return held === undefined ? { file } : { held };
+    } finally {
+      this.#room.give(file.bytes);
     }
   }
 
-  async #receive(
-    upstreams: Upstreams,
-    upstream: Upstream,
-    name: HashName,
-    reply: UpstreamAnswer,
-    flight: Flight,
-  ): Promise<void> {
-    let found: string;
-    try {
-      found = await flight.receive(reply.body as AsyncIterable<Buffer>, this.#maxBytes);
-    } catch (error) {
-      if (error instanceof PilotageError) {
-        if (error.code !== 'E_UPSTREAM_FORGED') throw error;
-        throw upstreams.blame(upstream, name.path, error.expected ?? '', error.found ?? '');
-      }
-      throw upstreams.failed(upstream, name.path, error);
-    }
-    if (found !== name.sha256) {
-      throw upstreams.blame(upstream, name.path, `sha256 ${name.sha256}`, `sha256 ${found}`);
-    }
-    upstreams.worked(upstream);
-    try {
-      await this.#store.commit(flight.path, flight.file, name.sha256, flight.written, this.#clock.now());
-    } catch (error) {
-      throw error instanceof PilotageError ? error : fromSystemError(error, flight.path);
+  #forget(sha256s: readonly string[]): void {
+    for (const sha256 of sha256s) {
+      const lookup = this.#lookups.get(sha256);
+      if (lookup !== undefined) lookup.forgotten = true;
+      this.#memory.forget(sha256);
+      this.#disk.forget(sha256);
     }
   }
 }
 
-function wake(fetch: Fetch): void {
-  const { resolve } = fetch.changed;
-  fetch.changed = Promise.withResolvers();
-  resolve();
+function fileSource(file: OpenObject): BodySource {
+  file.hold();
+  let open = true;
+  return {
+    bytes: file.bytes,
+    storedMs: file.storedMs,
+    read: (position, end) => file.read(position, end),
+    release: () => {
+      if (open) file.release();
+      open = false;
+      return Promise.resolve();
+    },
+  };
 }

@@ -57,7 +57,8 @@ export function get(
 
 export async function temporaryDirectory(t: TestContext): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'pilotage-codecache-'));
-  t.after(() => rm(directory, { recursive: true, force: true }));
+  // A daemon in it may still be writing: it is closed after this.
+  t.after(() => rm(directory, { recursive: true, force: true, maxRetries: 5 }));
   return directory;
 }
 

@@ -8,6 +8,7 @@ import type { BodySource } from '../../../../../codecache/proxy/objects/body-sou
 test('a client that leaves while the next bytes are read lets go of the source', async () => {
   const sent = Promise.withResolvers<void>();
   const bytes = 10_000_000;
+  let freed = 0;
   const server = createServer((_request, response) => {
     response.writeHead(200, { 'content-length': bytes });
     const left = new Promise(resolve => response.once('close', resolve));
@@ -15,10 +16,10 @@ test('a client that leaves while the next bytes are read lets go of the source',
     const source: BodySource = {
       bytes,
       storedMs: 0,
-      read: async buffer => {
+      read: async () => {
         reads += 1;
         if (reads > 1) await left;
-        return buffer.length;
+        return { bytes: Buffer.alloc(1 << 18), free: () => void (freed += 1) };
       },
       release: () => Promise.resolve(),
     };
@@ -33,6 +34,7 @@ test('a client that leaves while the next bytes are read lets go of the source',
   try {
     await sent.promise;
     assert.ok(client.destroyed);
+    assert.equal(freed, 2, 'also what was read for nobody');
   } finally {
     clearTimeout(deadline);
     server.close();

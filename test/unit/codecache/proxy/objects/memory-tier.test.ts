@@ -7,7 +7,7 @@ const name = (n: number) => String(n).padStart(64, '0');
 test('the least recently used bodies go when the bytes are used up, and say so to who still has them', () => {
   const tier = new MemoryTier({ maxBytes: 10_000 });
   const [first, second] = [1, 2].map(n => tier.put(name(n), Buffer.alloc(4000, n), n)!);
-  assert.deepEqual(tier.stats(), { objects: 2, bytes: 8000, hits: 0 });
+  assert.deepEqual(tier.stats(), { objects: 2, bytes: 8000, hits: 0, evicted: 0 });
   first!.touch();
   tier.put(name(3), Buffer.alloc(4000), 3);
   assert.equal(second!.valid(), false);
@@ -16,6 +16,7 @@ test('the least recently used bodies go when the bytes are used up, and say so t
   assert.equal(tier.get(name(1))!.storedMs, 1);
   assert.equal(tier.get(name(2)), undefined);
   assert.equal(tier.stats().hits, 1);
+  assert.equal(tier.stats().evicted, 1);
 });
 
 test('a body over the limit of one object is not held, and pushes nothing out', () => {

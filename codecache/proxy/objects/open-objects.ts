@@ -1,0 +1,102 @@
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import type { Piece } from './body-source.ts';
+import type { BufferPool } from './buffer-pool.ts';
+import { readLent } from './read-lent.ts';
+
+/** A file stays open for this long after its last use, so that a much-read one is not opened for each answer. */
+const IDLE_MS = 1000;
+
+/** One file, open for as long as somebody reads it. */
+export class OpenObject {
+  readonly bytes: number;
+  readonly storedMs: number;
+  /** Of the file itself, whatever lies under its name later. */
+  readonly inode: number;
+  readonly #handle: FileHandle;
+  readonly #pool: BufferPool;
+  readonly #onIdle: () => void;
+  #users = 0;
+  #idle: NodeJS.Timeout | undefined;
+
+  constructor(options: {
+    handle: FileHandle;
+    info: { size: number; mtimeMs: number; ino: number };
+    pool: BufferPool;
+    onIdle: () => void;
+  }) {
+    this.#handle = options.handle;
+    this.bytes = options.info.size;
+    this.storedMs = options.info.mtimeMs;
+    this.inode = options.info.ino;
+    this.#pool = options.pool;
+    this.#onIdle = options.onIdle;
+  }
+
+  hold(): void {
+    this.#users += 1;
+    clearTimeout(this.#idle);
+  }
+
+  release(): void {
+    this.#users -= 1;
+    if (this.#users === 0) this.#idle = setTimeout(this.#onIdle, IDLE_MS).unref();
+  }
+
+  get busy(): boolean {
+    return this.#users > 0;
+  }
+
+  /** Reads into a lent buffer, at most up to the byte at `end`. */
+  read(position: number, end: number): Promise<Piece> {
+    return readLent(this.#handle.fd, this.#pool, position, end);
+  }
+
+  close(): Promise<void> {
+    clearTimeout(this.#idle);
+    return this.#handle.close();
+  }
+}
+
+/** The files that are being read, each opened once for all readers. */
+export class OpenObjects {
+  readonly #pool: BufferPool;
+  readonly #open = new Map<string, OpenObject>();
+
+  constructor(pool: BufferPool) {
+    this.#pool = pool;
+  }
+
+  /** @returns the file, held for the caller. @throws what the system says. */
+  async open(path: string): Promise<OpenObject> {
+    const known = this.#open.get(path) ?? (await this.#openNow(path));
+    known.hold();
+    return known;
+  }
+
+  /** Whoever reads the file goes on; the next one opens what lies there then. */
+  forget(path: string): void {
+    const known = this.#open.get(path);
+    if (known === undefined) return;
+    this.#open.delete(path);
+    if (!known.busy) void known.close();
+  }
+
+  close(): void {
+    for (const path of this.#open.keys()) this.forget(path);
+  }
+
+  async #openNow(path: string): Promise<OpenObject> {
+    const handle = await open(path, 'r');
+    const info = await handle.stat();
+    const opened = new OpenObject({ handle, info, pool: this.#pool, onIdle: () => this.#idle(path, opened) });
+    const other = this.#open.get(path);
+    if (other === undefined) this.#open.set(path, opened);
+    return opened;
+  }
+
+  #idle(path: string, opened: OpenObject): void {
+    if (this.#open.get(path) === opened) this.#open.delete(path);
+    void opened.close();
+  }
+}
