@@ -1,12 +1,12 @@
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
-import { formatError, libError } from '../../lib/errors.ts';
+import { reportError } from '../../lib/cli.ts';
 import { findProgram, runProgram } from '../../test/lab/programs.ts';
 import { temporaryDirectory } from '../../test/lab/temporary.ts';
 import type { Ending } from '../../test/lab/temporary.ts';
 import { opsError } from '../errors.ts';
 import { startProgram } from '../program.ts';
 import { createProgress } from '../site/progress.ts';
+import { count, readOptions, wrongCall } from './call.ts';
 import { addObject } from './cache/known-objects.ts';
 import type { KnownObject } from './cache/known-objects.ts';
 import { measure, warm } from './cache/measure.ts';
@@ -25,35 +25,22 @@ const WARM_SECONDS = 1;
 /** 32 connections, a request of each every 10 ms or so: some 3,000 a second, far below what any of them can. */
 const PAUSE_MS = 10;
 
-interface Options {
-  json: boolean;
-  rounds: number;
-  seconds: number;
-  subjects: Family[];
-}
-
-function readOptions(): Options {
-  const { values } = parseArgs({
-    options: {
-      json: { type: 'boolean', default: false },
-      rounds: { type: 'string', default: '5' },
-      seconds: { type: 'string', default: '2' },
-      subjects: { type: 'string', default: families.join(',') },
-    },
+function readCall() {
+  const { json, rounds, seconds, subjects } = readOptions({
+    rounds: '5',
+    seconds: '2',
+    subjects: families.join(','),
   });
-  const subjects = values.subjects.split(',') as Family[];
-  const unknown = subjects.find(name => !families.includes(name));
+  const chosen = subjects.split(',') as Family[];
+  const unknown = chosen.find(name => !families.includes(name));
   if (unknown !== undefined) throw wrongCall('--subjects', families.join(', '), unknown);
-  const atLeastOne = (name: 'rounds' | 'seconds') => {
-    const value = Number(values[name]);
-    if (Number.isInteger(value) && value >= 1 && value <= 1000) return value;
-    throw wrongCall(`--${name}`, '1 to 1000', values[name]);
+  return {
+    json,
+    rounds: count('--rounds', rounds, 1000),
+    seconds: count('--seconds', seconds, 1000),
+    subjects: chosen,
   };
-  return { json: values.json, rounds: atLeastOne('rounds'), seconds: atLeastOne('seconds'), subjects };
 }
-
-const wrongCall = (where: string, expected: string, found: string) =>
-  libError({ code: 'E_USAGE', message: 'The call is not as it should be.', where, expected, found });
 
 /** Installs what is measured against, where this may be done. @throws E_BENCH_FAILED naming what to install. */
 async function ensurePrograms(): Promise<{ wrk: string }> {
@@ -91,7 +78,7 @@ const starters: Record<Server, (t: Ending, place: Place) => Promise<CacheProcess
 };
 
 async function main(): Promise<void> {
-  const { json, rounds, seconds, subjects } = readOptions();
+  const { json, rounds, seconds, subjects } = readCall();
   const progress = createProgress({ quiet: json });
   const { wrk } = await progress.run('looking for squid, nginx and wrk', ensurePrograms);
   await using cleanup = new AsyncDisposableStack();
@@ -159,6 +146,5 @@ async function main(): Promise<void> {
 try {
   await main();
 } catch (error) {
-  process.stderr.write(formatError(error) + '\n');
-  process.exitCode = 1;
+  reportError(error, process.argv.includes('--json'));
 }

@@ -3,14 +3,14 @@ import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-import { formatError, libError } from '../../lib/errors.ts';
+import { reportError } from '../../lib/cli.ts';
 import { temporaryDirectory } from '../../test/lab/temporary.ts';
 import type { Ending } from '../../test/lab/temporary.ts';
 import { opsError } from '../errors.ts';
 import { startProgram } from '../program.ts';
 import type { Program } from '../program.ts';
 import { createProgress } from '../site/progress.ts';
+import { count, readOptions } from './call.ts';
 import { addObject } from './cache/known-objects.ts';
 import type { KnownObject } from './cache/known-objects.ts';
 import { openFileLimit, peakBytes } from './process-tree.ts';
@@ -33,18 +33,12 @@ const FILES_BESIDE_CLIENTS = 200;
 const clientProgram = fileURLToPath(new URL('stampede/client-process.ts', import.meta.url));
 
 async function main(): Promise<boolean> {
-  const { values } = parseArgs({
-    options: {
-      json: { type: 'boolean', default: false },
-      clients: { type: 'string', default: '2000' },
-      megabytes: { type: 'string', default: '30' },
-    },
-  });
-  const clients = count('--clients', values.clients, 20_000);
-  const megabytes = count('--megabytes', values.megabytes, 1000);
+  const call = readOptions({ clients: '2000', megabytes: '30' });
+  const clients = count('--clients', call.clients, 20_000);
+  const megabytes = count('--megabytes', call.megabytes, 1000);
   await checkFileLimit(clients);
 
-  const progress = createProgress({ quiet: values.json });
+  const progress = createProgress({ quiet: call.json });
   await using cleanup = new AsyncDisposableStack();
   const t: Ending = { after: end => cleanup.defer(async () => end()) };
   const directory = await temporaryDirectory(t, 'stampede');
@@ -82,7 +76,7 @@ async function main(): Promise<boolean> {
   };
   const failures = judge(outcome);
   process.stdout.write(
-    values.json
+    call.json
       ? `${JSON.stringify({ ok: failures.length === 0, failures, ...outcome })}\n`
       : summary(outcome, failures),
   );
@@ -154,21 +148,8 @@ async function checkFileLimit(clients: number): Promise<void> {
   });
 }
 
-function count(option: string, text: string, most: number): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= 1 && value <= most) return value;
-  throw libError({
-    code: 'E_USAGE',
-    message: 'The call is not as it should be.',
-    where: option,
-    expected: `1 to ${most}`,
-    found: text,
-  });
-}
-
 try {
   if (!(await main())) process.exitCode = 1;
 } catch (error) {
-  process.stderr.write(formatError(error) + '\n');
-  process.exitCode = 1;
+  reportError(error, process.argv.includes('--json'));
 }
