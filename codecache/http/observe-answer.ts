@@ -17,6 +17,8 @@ export interface Answered {
   range?: string | undefined;
   /** What a cache says of how the answer came about: its X-Cache. */
   cache?: string | undefined;
+  /** Answered without node:http. */
+  raw?: boolean;
 }
 
 export type Observer = (answered: Answered) => void;

@@ -88,7 +88,10 @@ export function createRequestServer(options: RequestServerOptions): Server {
 
 async function answer(request: IncomingMessage, response: ServerResponse, options: RequestServerOptions) {
   response.on('error', () => response.destroy());
-  lastAnswers.set(request.socket, response);
+  const last: LastAnswer = { response, after: undefined };
+  lastAnswers.set(request.socket, last);
+  // Before Node's own listener, which may end the connection.
+  response.prependOnceListener('finish', () => last.after?.());
   response.setHeader('x-server-version', buildVersion);
   if (options.draining()) response.setHeader('connection', 'close');
   if (options.observe) observeAnswer(request, response, options.observe);
@@ -149,27 +152,37 @@ function refusalOf(request: IncomingMessage): { status: number; text: string } |
   return undefined;
 }
 
+const UNREADABLE: Readonly<Record<string, [status: number, words: string]>> = {
+  HPE_HEADER_OVERFLOW: [431, 'Request Header Fields Too Large'],
+  ERR_HTTP_REQUEST_TIMEOUT: [408, 'Request Timeout'],
+};
+
 /** What cannot be read as a request never reaches {@link answer}. */
 function refuse(error: NodeJS.ErrnoException, socket: Duplex, observe: Observer | undefined): void {
   if (!socket.writable || error.code === 'ECONNRESET') return void socket.destroy();
-  const [status, words] =
-    error.code === 'HPE_HEADER_OVERFLOW'
-      ? [431, 'Request Header Fields Too Large']
-      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? [408, 'Request Timeout']
-        : [400, 'Bad Request'];
+  const [status, words] = UNREADABLE[error.code ?? ''] ?? [400, 'Bad Request'];
   afterAnswers(socket, () => sendRaw(socket, `${status} ${words}`, ''));
   observe?.(unreadable(socket as Socket, status));
 }
 
+interface LastAnswer {
+  response: ServerResponse;
+  /** What is to be sent after it. */
+  after: (() => void) | undefined;
+}
+
 /** Of each connection the answer to the last request that could be read. */
-const lastAnswers = new WeakMap<Duplex, ServerResponse>();
+const lastAnswers = new WeakMap<Duplex, LastAnswer>();
 
 /** Answers go out in the order of requests, also the one after which the connection ends. */
 function afterAnswers(socket: Duplex, send: () => void): void {
   const last = lastAnswers.get(socket);
-  if (last === undefined || last.closed) send();
-  else last.once('close', () => socket.writable && send());
+  if (last === undefined) return send();
+  const { response } = last;
+  // What comes after a request that ends the connection is not looked at.
+  if (!response.shouldKeepAlive || response.getHeader('connection') === 'close') return;
+  if (response.writableFinished) send();
+  else last.after ??= send;
 }
 
 /** An answer on a connection that is of no more use. */

@@ -51,6 +51,8 @@ export interface CacheOptions {
   limits?: Partial<ServerLimits>;
   /** False: node:http answers everything, for tests that compare both paths. */
   rawFront?: boolean;
+  /** Told of every answer, as the counters are. */
+  observe?: Observer;
 }
 
 export interface CacheServer extends PlainServer {
@@ -114,7 +116,10 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
     return handler.handle(request, response);
   };
 
-  const observe: Observer = answered => traffic.count(answered);
+  const observe: Observer = answered => {
+    traffic.count(answered);
+    options.observe?.(answered);
+  };
   const server = await startPlainServer({
     listen: options.listen,
     handler: answer,

@@ -62,9 +62,9 @@ export class RequestHandler {
   }
 
   async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { localAddress, localPort } = request.socket;
-    const asked = readTarget(request.url ?? '', this.#origins, `${localAddress}:${localPort}`);
-    if (asked.kind === 'refused') return sendText(request, response, asked.status, asked.text, 'no-store');
+    const asked = readTarget(request.url ?? '', this.#origins, request.socket);
+    if (asked.kind === 'refused')
+      return sendText(request, response, asked.status, asked.text, 'no-store', asked.status === 400);
     const before = request.headers.via;
     if (before?.includes(this.#parts.pseudonym) === true)
       return sendText(request, response, 508, 'The caches ask each other in a circle.', 'no-store');

@@ -66,7 +66,7 @@ export class HotConnection {
     const { requests, answers, now, draining } = this.#parts;
     const text = chunk.toString('latin1');
     const nowMs = now();
-    this.#sinceMs = performance.now();
+    this.#sinceMs = nowMs;
     let start = 0;
     let end = text.indexOf(HEAD_END) + HEAD_END.length;
     let plain = !draining();
@@ -107,6 +107,7 @@ export class HotConnection {
       userAgent,
       range: undefined,
       cache: 'HIT',
+      raw: true,
     });
   }
 
@@ -132,7 +133,7 @@ export class HotConnection {
   };
 
   #tell(complete: boolean): void {
-    const milliseconds = performance.now() - this.#sinceMs;
+    const milliseconds = this.#parts.now() - this.#sinceMs;
     for (const answered of this.#underWay) {
       answered.milliseconds = milliseconds;
       answered.complete = complete;

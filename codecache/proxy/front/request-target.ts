@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { objectName, publicPath } from '../../http/object-name.ts';
 import type { ObjectName } from '../../http/object-name.ts';
 
@@ -9,7 +10,7 @@ export type Asked =
   | { kind: 'object'; view: string; name: ObjectName }
   | { kind: 'refused'; status: 400 | 403 | 404; text: string };
 
-const ABSOLUTE = /^(https?:\/\/[^/?#@\\\s]{1,300})(\/[^?#]*)$/i;
+const ABSOLUTE = /^(https?:\/\/[^/?#@\\\s]{1,300})(\/.*)?$/i;
 
 /** An allowed origin as targets are compared with it: scheme and authority in lower case, default port left out. */
 export const originKey = (url: string): string => {
@@ -23,13 +24,17 @@ export const originKey = (url: string): string => {
  * normalised, so that no spelling reaches what {@link publicPath} does not let through.
  *
  * @param allowed keys of {@link originKey}.
- * @param self `host:port` that the connection came in on: absolute-form with it means this cache itself.
+ * @param self address and port that the connection came in on: absolute-form with them means this cache itself.
  */
-export function readTarget(target: string, allowed: ReadonlySet<string>, self: string): Asked {
+export function readTarget(
+  target: string,
+  allowed: ReadonlySet<string>,
+  self: Pick<Socket, 'localAddress' | 'localPort'>,
+): Asked {
   if (target.startsWith('/')) return named(REVERSE, target);
   const match = ABSOLUTE.exec(target);
   if (match === null) return { kind: 'refused', status: 400, text: 'The request target is not understood.' };
-  const [, authority, path] = match as unknown as [string, string, string];
+  const [, authority, path = '/'] = match as unknown as [string, string, string?];
   let origin: string;
   try {
     origin = new URL(authority).origin;
@@ -41,8 +46,14 @@ export function readTarget(target: string, allowed: ReadonlySet<string>, self: s
     if (key.startsWith(origin) && key.length === origin.length + base.length && path.startsWith(`${base}/`))
       return named(key, path.slice(base.length));
   }
-  if (origin === `http://${self}`) return named(REVERSE, path);
+  if (origin === originOf(self)) return named(REVERSE, path);
   return { kind: 'refused', status: 403, text: 'This cache asks the origins on its list only.' };
+}
+
+/** As a client writes it: an IPv6 address in brackets, an IPv4 one that came in on a socket for both as itself. */
+function originOf({ localAddress = '', localPort }: Pick<Socket, 'localAddress' | 'localPort'>): string {
+  const address = localAddress.replace(/^::ffff:(?=\d+\.)/, '');
+  return originKey(`http://${address.includes(':') ? `[${address}]` : address}:${localPort}`);
 }
 
 const originLength = (key: string): number => new URL(key).origin.length;
