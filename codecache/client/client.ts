@@ -20,7 +20,10 @@ export interface ClientOptions {
   trustedRoot: Uint8Array | string;
   /** Node-local store, mode 0700; shared with the wrapper. */
   storeDirectory: string;
-  /** Caches or origins: groups in order, `http://a|http://b` is one group. What is not listed is never asked. */
+  /**
+   * Ways to the store, caches or origins: groups in order, `http://a|http://b` is one group, `http://squid>http://store`
+   * goes through a forward proxy. What is not listed is never asked.
+   */
   caches: readonly string[];
   queue: string;
   /** `linux-x64`; default this machine's. */

@@ -30,7 +30,10 @@ test('the same Squid stands for the store itself, and keeps one copy for both', 
 });
 
 test('Squid as we configure it is no open proxy', async t => {
-  const store = await upstream(t, (_request, response) => response.end('of the store'));
+  const unchanged = { 'last-modified': 'Sun, 01 Jan 2017 00:00:00 GMT' };
+  const store = await upstream(t, (_request, response) =>
+    response.writeHead(200, unchanged).end('of the store'),
+  );
   const other = await upstream(t, (_request, response) => response.end('of somebody else'));
   const { url, accelerator } = await startSiteSquid(t, store.url);
   const status = async (path: string, method = 'GET', through = url) =>
@@ -52,7 +55,7 @@ test('Squid as we configure it is no open proxy', async t => {
   }
   assert.equal(await status('/metrics', 'GET', accelerator), 403);
   assert.equal((await connect(url, new URL(store.url).host)).status, 403);
-  // Both that were allowed: this store says nothing of how long, so nothing is kept.
+  // Both that were allowed: this store does not say for how long, and nothing is kept by guess.
   assert.deepEqual([store.count('metadata/timestamp.json'), other.counts.size], [2, 0]);
 });
 

@@ -108,7 +108,10 @@ export async function holdsBehind(name: string, start: StartSiteCache): Promise<
     }
     const counts = Map.groupBy(front.requests, ({ path }) => path);
     assert.ok([...counts.keys()].some(path => path.includes('.node-')));
-    for (const [path, asked] of counts) assert.equal(asked.length, 1, path);
+    for (const [path, asked] of counts) {
+      // Five nodes; timestamp and the next root run out, on a slow machine also meanwhile.
+      assert.ok(asked.length <= (/timestamp|root/.test(path) ? 4 : 1), `${asked.length} times ${path}`);
+    }
   });
 
   for (const [what, path, code] of [
@@ -174,10 +177,11 @@ export async function holdsBehind(name: string, start: StartSiteCache): Promise<
     await waitUntil('the new release is there', async () => (await version()) === '1.1.0');
     await amendPointer(own, 'stable', { yanked: ['1.1.0'] });
     await waitUntil('the withdrawal is there', async () => (await version()) === 'E_CHANNEL_YANKED');
-    const asked = front.count(/timestamp/);
-    const answers = await Promise.all(Array.from({ length: 20 }, () => ask(TIMESTAMP)));
-    assert.ok(answers.every(({ status }) => status === 200));
-    assert.ok(front.count(/timestamp/) - asked < 20, 'it was kept meanwhile');
+    await waitUntil('it is kept meanwhile', async () => {
+      const asked = front.count(/timestamp/);
+      for (let times = 0; times < 5; times += 1) assert.equal((await ask(TIMESTAMP)).status, 200);
+      return front.count(/timestamp/) - asked <= 1;
+    });
   });
 
   for (const how of ['is gone', 'answers 503'] as const) {
