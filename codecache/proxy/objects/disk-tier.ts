@@ -39,8 +39,8 @@ export class DiskTier {
   readonly #clock: Clock;
   readonly #health: DiskHealth;
   readonly #files: OpenObjects;
-  /** Inode of each file that this process has hashed. */
-  readonly #verified = new LRUCache<string, number>({ max: MAX_REMEMBERED });
+  /** Identity of each file that this process has hashed. */
+  readonly #verified = new LRUCache<string, string>({ max: MAX_REMEMBERED });
   readonly #toldMs = new LRUCache<string, number>({ max: MAX_REMEMBERED });
 
   constructor(options: { directory: string; keeper: DiskKeeper; clock: Clock; log: Logger }) {
@@ -75,7 +75,7 @@ export class DiskTier {
 
   /** Hashes an open object if this process has not done so yet. False when it is damaged or cannot be read. */
   async verify(sha256: string, file: OpenObject): Promise<boolean> {
-    return this.#verified.get(sha256) === file.inode || this.#hash(sha256, file, () => undefined);
+    return this.#verified.get(sha256) === file.identity || this.#hash(sha256, file, () => undefined);
   }
 
   /** An object is in use, here or in memory. */
@@ -91,7 +91,7 @@ export class DiskTier {
     if (!this.#health.usable()) return undefined;
     try {
       if (this.#health.degraded) await ensureDirectory(incomingDirectory(this.#directory));
-      await this.#room(bytes);
+      if (!(await this.#room(bytes))) return undefined;
       const name = `${process.pid}-${randomBytes(8).toString('hex')}`;
       return await IncomingFile.create(join(incomingDirectory(this.#directory), name), this.pool);
     } catch (error) {
@@ -183,7 +183,7 @@ export class DiskTier {
     }
     const found = hash.digest('hex');
     if (found === sha256) {
-      this.#verified.set(sha256, file.inode);
+      this.#verified.set(sha256, file.identity);
       return true;
     }
     this.#log.error({ sha256, found }, 'a kept object is damaged and was removed');
@@ -193,15 +193,13 @@ export class DiskTier {
     return false;
   }
 
-  /** Is there room for so many bytes more? Makes it if not. @throws ENOSPC when there is none. */
-  async #room(bytes: number): Promise<void> {
-    for (const again of [false, true]) {
-      const { bavail, bsize } = await statfs(this.#directory);
-      const missing = bytes - bavail * bsize;
-      if (missing <= 0) return;
-      if (again || (await this.#keeper.makeRoom(missing)) === 0)
-        throw Object.assign(new Error(`no room for ${bytes} bytes`), { code: 'ENOSPC' });
-    }
+  /** Makes room for so many bytes more. False when this disk is too small for them. @throws ENOSPC when it is full. */
+  async #room(bytes: number): Promise<boolean> {
+    const { blocks, bavail, bsize } = await statfs(this.#directory);
+    if (bytes > blocks * bsize) return false;
+    const missing = bytes - bavail * bsize;
+    if (missing <= 0 || (await this.#keeper.makeRoom(missing)) >= missing) return true;
+    throw Object.assign(new Error(`no room for ${bytes} bytes`), { code: 'ENOSPC' });
   }
 
   #unreadable(sha256: string, error: unknown): void {

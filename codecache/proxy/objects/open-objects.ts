@@ -1,3 +1,4 @@
+import { fstatSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import type { Piece } from './body-source.ts';
@@ -7,28 +8,31 @@ import { readLent } from './read-lent.ts';
 /** A file stays open for this long after its last use, so that a much-read one is not opened for each answer. */
 const IDLE_MS = 1000;
 
+interface FileInfo {
+  size: number;
+  mtimeMs: number;
+  ino: number;
+}
+
+const identityOf = ({ ino, size, mtimeMs }: FileInfo): string => `${ino} ${size} ${mtimeMs}`;
+
 /** One file, open for as long as somebody reads it. */
 export class OpenObject {
   readonly bytes: number;
   readonly storedMs: number;
-  /** Of the file itself, whatever lies under its name later. */
-  readonly inode: number;
+  /** Tells the file itself, as it was when it was opened, from whatever lies under its name later or was written into it. */
+  readonly identity: string;
   readonly #handle: FileHandle;
   readonly #pool: BufferPool;
   readonly #onIdle: () => void;
   #users = 0;
   #idle: NodeJS.Timeout | undefined;
 
-  constructor(options: {
-    handle: FileHandle;
-    info: { size: number; mtimeMs: number; ino: number };
-    pool: BufferPool;
-    onIdle: () => void;
-  }) {
+  constructor(options: { handle: FileHandle; info: FileInfo; pool: BufferPool; onIdle: () => void }) {
     this.#handle = options.handle;
     this.bytes = options.info.size;
     this.storedMs = options.info.mtimeMs;
-    this.inode = options.info.ino;
+    this.identity = identityOf(options.info);
     this.#pool = options.pool;
     this.#onIdle = options.onIdle;
   }
@@ -45,6 +49,11 @@ export class OpenObject {
 
   get busy(): boolean {
     return this.#users > 0;
+  }
+
+  /** Nobody has written into it since it was opened. Asks the system without waiting: what it is asked is in memory. */
+  get unchanged(): boolean {
+    return identityOf(fstatSync(this.#handle.fd)) === this.identity;
   }
 
   /** Reads into a lent buffer, at most up to the byte at `end`. */
@@ -69,9 +78,11 @@ export class OpenObjects {
 
   /** @returns the file, held for the caller. @throws what the system says. */
   async open(path: string): Promise<OpenObject> {
-    const known = this.#open.get(path) ?? (await this.#openNow(path));
-    known.hold();
-    return known;
+    const known = this.#open.get(path);
+    if (known?.unchanged === false) this.forget(path);
+    const opened = this.#open.get(path) ?? (await this.#openNow(path));
+    opened.hold();
+    return opened;
   }
 
   /** Whoever reads the file goes on; the next one opens what lies there then. */
