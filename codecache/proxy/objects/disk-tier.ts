@@ -122,7 +122,7 @@ export class DiskTier {
     try {
       await file.sync();
       await ensureDirectory(dirname(path));
-      await rename(file.path, path);
+      await replace(file.path, path);
       await syncDirectory(dirname(path));
     } catch (error) {
       this.#health.failed(error);
@@ -209,6 +209,17 @@ export class DiskTier {
 
   #path(sha256: string): string {
     return objectPath(this.#directory, sha256);
+  }
+}
+
+/** Renames a file over whatever lies there, also what is no file and never was ours. */
+async function replace(from: string, to: string): Promise<void> {
+  try {
+    await rename(from, to);
+  } catch (error) {
+    if (!['EISDIR', 'ENOTEMPTY', 'EEXIST'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    await rm(to, { recursive: true });
+    await rename(from, to);
   }
 }
 
