@@ -1,16 +1,15 @@
 import { randomBytes } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { systemClock } from '../../lib/clock.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { ensureDirectory } from '../../lib/files.ts';
 import type { Logger } from '../../lib/log.ts';
 import type { Observer } from '../http/observe-answer.ts';
+import { openAccessLog } from '../http/access-log.ts';
 import { startPlainServer } from '../http/plain-server.ts';
 import type { Listen, PlainServer } from '../http/plain-server.ts';
 import { defaultLimits } from '../http/request-server.ts';
 import type { ServerLimits } from '../http/request-server.ts';
 import { cachesOf } from '../http/cache-group.ts';
-import { sendJson } from '../http/short-answers.ts';
 import { RequestHandler } from './front/handle-request.ts';
 import { HotAnswers } from './front/hot-answers.ts';
 import { REVERSE, originKey } from './front/request-target.ts';
@@ -18,14 +17,20 @@ import { startFront } from './front/start-front.ts';
 import { AnswerCache } from './metadata/answer-cache.ts';
 import type { View } from './metadata/answer-cache.ts';
 import { AnswerStore } from './metadata/answer-store.ts';
+import type { DiskKeeper } from './objects/disk-keeper.ts';
 import { MemoryTier } from './objects/memory-tier.ts';
 import { ObjectCache } from './objects/object-cache.ts';
 import { DiskTier } from './objects/disk-tier.ts';
+import type { DiskStats } from './objects/disk-tier.ts';
 import { LocalKeeper } from './objects/local-keeper.ts';
 import { TrafficCounters } from './operations/counters.ts';
-import type { CacheStats } from './operations/counters.ts';
+import { NOTHING_KEPT } from './operations/cache-stats.ts';
+import type { CacheStats } from './operations/cache-stats.ts';
+import { serviceAnswers } from './operations/service-answers.ts';
+import type { Check } from './operations/service-answers.ts';
 import type { UpstreamTimeouts } from './upstreams/ask-upstream.ts';
 import { UpstreamPool } from './upstreams/upstream-pool.ts';
+import type { UpstreamStats } from './upstreams/upstream-stats.ts';
 import { Upstreams } from './upstreams/upstreams.ts';
 
 export interface CacheOptions {
@@ -49,6 +54,14 @@ export interface CacheOptions {
   maxMetadataBytes: number;
   timeouts: UpstreamTimeouts;
   limits?: Partial<ServerLimits>;
+  /** File for one line per answer, `-` for the log; none without it. */
+  accessLog?: string;
+  /** Begin as after {@link CacheServer.outOfService}. */
+  outOfService?: boolean;
+  /** Who decides what stays in the directory; without it this process alone does. */
+  keeper?: DiskKeeper;
+  /** The numbers of all processes of this cache; without it there is one. */
+  totals?: () => Promise<CacheStats>;
   /** False: node:http answers everything, for tests that compare both paths. */
   rawFront?: boolean;
   /** Told of every answer, as the counters are. */
@@ -56,7 +69,12 @@ export interface CacheOptions {
 }
 
 export interface CacheServer extends PlainServer {
+  /** Of this process. */
   stats(): CacheStats;
+  /** Whether /readyz sends balancers elsewhere; requests are answered all the same. */
+  outOfService(out: boolean): void;
+  /** Goes on in a new access log, after a rotation. */
+  reopenLog(): Promise<void>;
 }
 
 const ANSWER_MEMORY_BYTES = 64 << 20;
@@ -74,7 +92,11 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
   const pool = new UpstreamPool({ clock, log, timeouts });
   const views = makeViews(options, pool);
   const answers = new AnswerStore({ directory, maxBytes: ANSWER_MEMORY_BYTES, log });
-  const keeper = new LocalKeeper({ directory, maxBytes: options.maxStoreBytes, log });
+  const own =
+    options.keeper === undefined
+      ? new LocalKeeper({ directory, maxBytes: options.maxStoreBytes, log })
+      : undefined;
+  const keeper = options.keeper ?? own!;
   const disk = new DiskTier({ directory, keeper, clock, log });
   const memory = new MemoryTier({
     maxBytes: options.memoryBytes ?? 128 << 20,
@@ -83,7 +105,7 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
   });
   await ensureDirectory(directory);
   await answers.open();
-  await keeper.load();
+  await own?.load();
   const objects = new ObjectCache({ memory, disk, keeper, clock, maxBytes: options.maxObjectBytes });
   const pseudonym = `pilotage-${randomBytes(4).toString('hex')}`;
   const { idleSeconds } = { ...defaultLimits, ...options.limits };
@@ -100,29 +122,59 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
     log,
   });
 
+  const accessLog = options.accessLog === undefined ? undefined : await openAccessLog(options.accessLog, log);
+  const handle = handler.handle.bind(handler);
+  let leaving = options.outOfService ?? false;
+  let inFlight = 0;
+  const checks = (): Check[] => [
+    { name: 'service', ok: !leaving, detail: leaving ? 'told to be out of service' : 'in service' },
+    diskCheck(disk.stats()),
+    sourceCheck(answers.size.answers, pool.stats()),
+  ];
   const stats = (): CacheStats => {
-    const { objects: count, bytes: objectBytes } = keeper.usage();
-    const { answers: answerCount, bytes: answerBytes } = answers.size;
+    const { memory: held, disk: written, flights } = objects.stats();
+    const upstreams = pool.stats();
     return {
+      ...traffic.read(),
       upSeconds: Math.round((clock.monotonic() - startedMs) / 1000),
-      ...traffic.counters,
-      kept: { objects: count, objectBytes, answers: answerCount, answerBytes },
-      upstreams: pool.stats(),
+      processes: 1,
+      missing: 0,
+      replaced: 0,
+      connections: server.connections(),
+      inFlight,
+      degraded: written.degraded,
+      diskFailures: written.failures,
+      notReady: Number(!checks().every(({ ok }) => ok)),
+      flights,
+      bytesFetched: upstreams.reduce((sum, { bytes }) => sum + bytes, 0),
+      lostLines: accessLog?.lost ?? 0,
+      disk: own?.usage() ?? NOTHING_KEPT,
+      answers: answers.size,
+      memory: held,
+      upstreams,
     };
   };
-  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    if (request.url === '/livez') return sendJson(request, response, { ok: true, program: 'cache' });
-    if (request.url === '/stats') return sendJson(request, response, stats());
-    return handler.handle(request, response);
+  const totals = async (): Promise<CacheStats> => {
+    try {
+      return (await options.totals?.()) ?? stats();
+    } catch (error) {
+      log.warn({ err: error }, 'the sum over all processes is not known; these are the numbers of one');
+      return { ...stats(), missing: 1 };
+    }
   };
-
+  const service = serviceAnswers({ checks, leaving: () => leaving, totals });
   const observe: Observer = answered => {
     traffic.count(answered);
+    accessLog?.write(answered);
     options.observe?.(answered);
   };
   const server = await startPlainServer({
     listen: options.listen,
-    handler: answer,
+    handler: async (request, response) => {
+      inFlight += 1;
+      response.once('close', () => (inFlight -= 1));
+      await (service.get(request.url ?? '') ?? handle)(request, response);
+    },
     log,
     observe,
     ...(options.limits && { limits: options.limits }),
@@ -133,11 +185,21 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
   return {
     ...server,
     stats,
+    outOfService: out => {
+      leaving = out;
+    },
+    drain: () => {
+      leaving = true;
+      server.drain();
+    },
+    reopenLog: async () => accessLog?.reopen(),
     close: async graceMs => {
+      leaving = true;
       await server.close(graceMs);
       await pool.close();
       await answers.close();
       await objects.close();
+      await accessLog?.close();
     },
   };
 }
@@ -154,3 +216,18 @@ function makeViews(
   }
   return views;
 }
+
+/** A cache is of use while it has metadata, or anyone to ask for it. */
+function sourceCheck(answers: number, upstreams: readonly UpstreamStats[]): Check {
+  const name = 'source';
+  const healthy = upstreams.filter(upstream => upstream.healthy).length;
+  const known = `${healthy} of ${upstreams.length} upstreams answer, ${answers} metadata answers are kept`;
+  return { name, ok: healthy > 0 || answers > 0, detail: known };
+}
+
+/** With a disk that fails it goes on in memory: that is told, and is no reason to send clients elsewhere. */
+const diskCheck = ({ degraded, failures }: DiskStats): Check => ({
+  name: 'disk',
+  ok: true,
+  detail: degraded === 1 ? `fails (${failures} times): objects are kept in memory only` : 'takes objects',
+});

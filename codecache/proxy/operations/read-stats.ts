@@ -1,6 +1,6 @@
 import { request } from 'undici';
 import { PilotageError, fromSystemError, libError } from '../../../lib/errors.ts';
-import type { CacheStats } from './counters.ts';
+import type { CacheStats } from './cache-stats.ts';
 
 const MAX_BYTES = 1 << 18;
 
