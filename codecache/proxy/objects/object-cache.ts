@@ -207,6 +207,8 @@ export class ObjectCache {
     if (flight.held !== undefined) held();
     if (body.kind === 'file') await this.#disk.commit(body.file, sha256);
     else await this.#disk.put(sha256, flight.held?.body ?? body.body());
+    // Before its file is closed: whoever comes from now on finds the object on disk.
+    held();
     await flight.release();
   }
 
