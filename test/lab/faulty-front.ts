@@ -27,7 +27,10 @@ export type Fault =
   /** Compressed on the way, as a middlebox does that does not care what was asked for. */
   | { kind: 'gzip' }
   /** The connection is closed without a byte. */
-  | { kind: 'hang-up' };
+  | { kind: 'hang-up' }
+  /** Not a byte, or half of the header, then nothing; the connection stays open. */
+  | { kind: 'silence' }
+  | { kind: 'half-header' };
 
 export interface FaultRule {
   /** Which paths, without the leading slash: `metadata/timestamp.json`. Default: all. */
@@ -147,6 +150,10 @@ async function answer(socket: Socket, front: FaultyFront, asked: Asked): Promise
   front.requests.push(entry);
   if (fault?.kind === 'hang-up') {
     socket.destroy();
+    return false;
+  }
+  if (fault?.kind === 'silence' || fault?.kind === 'half-header') {
+    if (fault.kind === 'half-header') socket.write('HTTP/1.1 200 OK\r\ncontent-le');
     return false;
   }
   const reply = await ask(
