@@ -20,7 +20,7 @@ import { judge, summary } from './stampede/judge.ts';
 import type { Outcome } from './stampede/judge.ts';
 
 /**
- * `npm run stress:stampede [-- --json] [--clients 2000] [--megabytes 30]`: so many clients ask for the same release within
+ * `npm run stress:stampede [-- --json] [--clients 2000] [--megabytes 30] [--processes 1]`: so many clients ask for the same release within
  * a second through two caches that are empty. Fails unless every client that stays gets every byte right, the store sends
  * the object once to each process of a cache at most, and none of those takes more than 300 MB.
  */
@@ -33,9 +33,10 @@ const FILES_BESIDE_CLIENTS = 200;
 const clientProgram = fileURLToPath(new URL('stampede/client-process.ts', import.meta.url));
 
 async function main(): Promise<boolean> {
-  const call = readOptions({ clients: '2000', megabytes: '30' });
+  const call = readOptions({ clients: '2000', megabytes: '30', processes: '1' });
   const clients = count('--clients', call.clients, 20_000);
   const megabytes = count('--megabytes', call.megabytes, 1000);
+  const processes = count('--processes', call.processes, 16);
   await checkFileLimit(clients);
 
   const progress = createProgress({ quiet: call.json });
@@ -56,10 +57,13 @@ async function main(): Promise<boolean> {
   ]);
   const caches: Program[] = [];
   for (let index = 1; index <= CACHES; index += 1) {
-    const kept = join(directory, `kept-${index}`);
-    const upstream = `--upstream=${store.ready.url!}`;
     caches.push(
-      await start(`cache-${index}`, [...'cache serve --listen 127.0.0.1:0 --dir'.split(' '), kept, upstream]),
+      await start(`cache-${index}`, [
+        ...'cache serve --listen 127.0.0.1:0'.split(' '),
+        `--upstream=${store.ready.url!}`,
+        `--dir=${join(directory, `kept-${index}`)}`,
+        `--processes=${processes}`,
+      ]),
     );
   }
   const results = await progress.run(`${clients} clients ask for ${megabytes} MB`, () =>
@@ -72,6 +76,7 @@ async function main(): Promise<boolean> {
     caches: await Promise.all(
       caches.map(async cache => ({ url: cache.ready.url!, peakBytes: await peakBytes(cache.pid) })),
     ),
+    processes,
     sentByOrigin: await countSent(storeLog, object.path),
   };
   const failures = judge(outcome);

@@ -3,7 +3,7 @@ import type { CrowdResult } from './crowd.ts';
 
 export interface CacheOutcome {
   url: string;
-  /** Most memory of each of its processes. */
+  /** Most memory of each of its processes, those that answer and the one that watches them. */
   peakBytes: number[];
 }
 
@@ -12,6 +12,8 @@ export interface Outcome {
   megabytes: number;
   crowds: CrowdResult[];
   caches: CacheOutcome[];
+  /** That answer, of each cache. */
+  processes: number;
   /** How often the store sent the object. */
   sentByOrigin: number;
 }
@@ -32,7 +34,7 @@ export function judge(outcome: Outcome): string[] {
     );
   const accounted = failed + total(crowds, 'complete') + total(crowds, 'left');
   if (accounted !== clients) failures.push(`${accounted} clients of ${clients} came back`);
-  const processes = caches.reduce((sum, cache) => sum + cache.peakBytes.length, 0);
+  const processes = caches.length * outcome.processes;
   if (sentByOrigin > processes)
     failures.push(`the store sent the object ${sentByOrigin} times to ${processes} processes of caches`);
   for (const { url, peakBytes } of caches)
