@@ -73,7 +73,7 @@ for (const [name, start] of Object.entries(caches)) {
     };
     const run = async () =>
       JSON.parse(
-        (await promisify(execFile)(process.execPath, [nodes, JSON.stringify(task)], { timeout: 120_000 }))
+        (await promisify(execFile)(process.execPath, [nodes, JSON.stringify(task)], { timeout: 280_000 }))
           .stdout,
       ) as RolledOut;
     const done = await Promise.all(Array.from({ length: PROCESSES }, run));
