@@ -1,8 +1,10 @@
 import type { Clock } from '../../../lib/clock.ts';
 import { PilotageError } from '../../../lib/errors.ts';
 import type { ObjectName } from '../../http/object-name.ts';
-import { dump } from '../upstreams/upstreams.ts';
-import type { Upstream, UpstreamAnswer, Upstreams } from '../upstreams/upstreams.ts';
+import { dump } from '../upstreams/ask-upstream.ts';
+import type { UpstreamAnswer } from '../upstreams/ask-upstream.ts';
+import type { Upstream } from '../upstreams/upstream.ts';
+import type { Upstreams } from '../upstreams/upstreams.ts';
 import { confirms, makeAnswer, readable, sha256Of, validators } from './answer.ts';
 import type { Answer } from './answer.ts';
 import { misfit } from './check-metadata.ts';
@@ -87,7 +89,6 @@ async function askOnce(question: Question): Promise<Reply> {
     const wrong = misnamed(question.named, { body, sha256: sha256Of(body) });
     if (wrong !== undefined) throw upstreams.blame(upstream, name.path, wrong.expected, wrong.found);
   }
-  upstreams.worked(upstream);
   const expiresMs = name.kind === 'timestamp' && typeof read === 'object' ? read.expiresMs : Infinity;
   const notAfterMs = Number.isNaN(expiresMs) ? 0 : expiresMs;
   const answer = makeAnswer({ key: '', upstream: upstream.url, body, notAfterMs }, received);
@@ -107,7 +108,6 @@ async function confirmed(
     throw upstreams.failed(upstream, name.path, 'a 304 that was not asked for');
   const fields = readable(received.fields);
   if (!confirms(fields, stored)) return askOnce({ ...question, stored: undefined });
-  upstreams.worked(upstream);
   const read = name.kind === 'timestamp' ? readSigned(stored.body) : undefined;
   const notAfterMs = typeof read === 'object' ? read.expiresMs : Infinity;
   const answer = makeAnswer(

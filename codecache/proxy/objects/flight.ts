@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { codecacheError } from '../../errors.ts';
-import type { Upstream } from '../upstreams/upstreams.ts';
+import type { Upstream } from '../upstreams/upstream.ts';
 import { FileBody } from './body-room.ts';
 import type { BodyRoom, GrowingBody } from './body-room.ts';
 import type { Piece } from './body-source.ts';

@@ -1,8 +1,9 @@
 import type { Clock } from '../../../lib/clock.ts';
 import { PilotageError } from '../../../lib/errors.ts';
 import type { ObjectName } from '../../http/object-name.ts';
-import { dump } from '../upstreams/upstreams.ts';
-import type { Upstream, Upstreams } from '../upstreams/upstreams.ts';
+import { dump } from '../upstreams/ask-upstream.ts';
+import type { Upstream } from '../upstreams/upstream.ts';
+import type { Upstreams } from '../upstreams/upstreams.ts';
 import { NoRoomError } from './body-room.ts';
 import type { BodyRoom } from './body-room.ts';
 import type { BodySource } from './body-source.ts';
@@ -157,7 +158,6 @@ export class ObjectFetch {
       const found = await flight.receive(reply.body as AsyncIterable<Buffer>, maxBytes);
       if (found !== name.sha256)
         throw upstreams.blame(upstream, name.path, `sha256 ${name.sha256}`, `sha256 ${found}`);
-      upstreams.worked(upstream);
       this.#stop = undefined;
       flight.verify(hold(flight));
       return true;

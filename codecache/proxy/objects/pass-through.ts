@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../../lib/clock.ts';
-import { dump } from '../upstreams/upstreams.ts';
-import type { Upstream, UpstreamAnswer, Upstreams } from '../upstreams/upstreams.ts';
+import { dump } from '../upstreams/ask-upstream.ts';
+import type { UpstreamAnswer } from '../upstreams/ask-upstream.ts';
+import type { Upstream } from '../upstreams/upstream.ts';
+import type { Upstreams } from '../upstreams/upstreams.ts';
 import { pieceOf } from './body-source.ts';
 import type { BodySource, Piece } from './body-source.ts';
 import { HELD_BACK_BYTES, WHOLE_FIRST_BYTES } from './flight.ts';
@@ -204,7 +206,6 @@ class PassingBody {
         `sha256 ${found}`,
       );
     }
-    this.#upstreams.worked(this.#upstream);
     this.#verified = true;
   }
 }

@@ -6,11 +6,6 @@ import { siblingOrder } from './sibling-order.ts';
 import type { Upstream } from './upstream.ts';
 import type { UpstreamPool } from './upstream-pool.ts';
 
-export { dump } from './ask-upstream.ts';
-export type { UpstreamAnswer, UpstreamTimeouts } from './ask-upstream.ts';
-export type { UpstreamStats } from './upstream-stats.ts';
-export type { Upstream } from './upstream.ts';
-
 /** Whom a request would rather be answered by; URLs as in UpstreamStats. */
 export interface Preference {
   /** Asked first when it is well: the upstream whose timestamp is in force. */
@@ -83,9 +78,6 @@ export class Upstreams {
   failed(upstream: Upstream, path: string, reason: unknown): PilotageError<CodecacheErrorCode> {
     return upstream.failed(path, reason);
   }
-
-  /** Its bytes were what their name says. */
-  worked(_upstream: Upstream): void {}
 
   /** It sent bytes that are not what their name says: it is named in log and counters, and asked last for a while. */
   blame(
