@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import type { Server as HttpServer } from 'node:http';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { fromSystemError, libError } from '../../lib/errors.ts';
@@ -86,6 +87,8 @@ export async function startPlainServer(options: ServerOptions): Promise<PlainSer
       const sweep = setInterval(closeIdle, SWEEP_MS);
       const cut = setTimeout(() => open.forEach(socket => socket.destroy()), graceMs);
       await closed;
+      // The end of the last answers is told with the end of their connections, which comes a little later.
+      for (const socket of open) await once(socket, 'close');
       clearInterval(sweep);
       clearTimeout(cut);
       if (front !== undefined) http.close();

@@ -31,8 +31,6 @@ export class HotConnection {
   /** Answers handed to the socket that the system has not taken whole. */
   readonly #underWay: Answered[] = [];
   #sinceMs = 0;
-  /** Read while answers were under way. */
-  #rest: Buffer | undefined;
   #fresh = true;
 
   constructor(socket: Socket, parts: HotParts) {
@@ -83,8 +81,7 @@ export class HotConnection {
       }
     }
     if (several) socket.uncork();
-    this.#rest = start < chunk.length ? chunk.subarray(start) : undefined;
-    this.#settle();
+    this.#settle(chunk.subarray(start));
   }
 
   #send({ target, userAgent }: PlainRequest, { head, first, rest }: HotAnswer): void {
@@ -111,25 +108,26 @@ export class HotConnection {
     });
   }
 
-  /** Goes on when the system has taken all that was written, else waits until it has. */
-  #settle(): void {
+  /** Waits until the system has taken what was written, if it has not; then `rest`, if any, is for node:http. */
+  #settle(rest: Buffer): void {
     const { socket } = this;
-    if (socket.writableNeedDrain) return void socket.pause();
-    if (socket.writableLength > 0) {
+    if (socket.destroyed) return;
+    if (socket.writableLength > 0 || socket.writableNeedDrain) {
+      // Put back, what was not answered yet comes again, and the end of the client's side only after it.
       socket.pause();
+      if (rest.length > 0) socket.unshift(rest);
       // Too little for 'drain': a mark in the stream tells instead.
-      return void socket.write(NOTHING, this.#written);
+      if (!socket.writableNeedDrain) socket.write(NOTHING, this.#written);
+      return;
     }
     this.#tell(true);
-    if (this.#rest !== undefined) this.#handOver(this.#rest);
+    if (rest.length > 0) this.#handOver(rest);
   }
 
   readonly #written = (): void => {
-    const { socket } = this;
-    if (this.#underWay.length === 0 || socket.destroyed) return;
+    if (this.#underWay.length === 0 || this.socket.destroyed) return;
     this.#tell(true);
-    socket.resume();
-    if (this.#rest !== undefined) this.#answer(this.#rest);
+    this.socket.resume();
   };
 
   #tell(complete: boolean): void {
