@@ -4,6 +4,14 @@ import type { CacheOptions } from '../serve-cache.ts';
 /** What {@link serveCache} is told in a worker: settings, no parts of the primary. */
 export type WorkerOptions = Omit<CacheOptions, 'listen' | 'log' | 'clock' | 'keeper' | 'totals' | 'observe'>;
 
+/** How long clients are waited for. */
+export interface Farewell {
+  /** For answers under way, all in all. */
+  drainSeconds: number;
+  /** For idle connections: each may end by itself, or with one last answer that says so. */
+  idleSeconds: number;
+}
+
 /** What the primary asks of a worker. */
 export type WorkerCalls = {
   /** Resolves when it answers clients. */
@@ -14,8 +22,8 @@ export type WorkerCalls = {
   reopenLog(): void;
   /** These objects are no more: no copy of them may be served. */
   forget(sha256s: readonly string[]): void;
-  /** Finishes answers under way for at most so many seconds; the process ends after it. */
-  end(seconds: number): Promise<void>;
+  /** Takes no new connections, finishes what is under way ({@link Farewell}), and ends the process. */
+  end(farewell: Farewell): Promise<void>;
 };
 
 /** What a worker asks of the primary: the keeper of the directory, and the sum over all workers. */

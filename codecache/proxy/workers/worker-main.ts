@@ -3,7 +3,7 @@ import { createLog } from '../../../lib/log.ts';
 import { serveCache } from '../serve-cache.ts';
 import type { CacheServer } from '../serve-cache.ts';
 import { LISTENING_FD } from './calls.ts';
-import type { PrimaryCalls, WorkerCalls } from './calls.ts';
+import type { Farewell, PrimaryCalls, WorkerCalls } from './calls.ts';
 import { Channel } from './channel.ts';
 import { RemoteKeeper } from './remote-keeper.ts';
 
@@ -13,11 +13,11 @@ import { RemoteKeeper } from './remote-keeper.ts';
  */
 
 const TOTALS_MS = 1500;
-/** For answers under way when there is no primary any more. */
-const ORPHAN_SECONDS = 1;
-const TERM_SECONDS = 10;
-/** Keep-alive connections may end by themselves, with a last answer, before idle ones are closed. */
-const LAST_ANSWER_MS = 500;
+/** There is no primary any more: another cache may want to start. */
+const ORPHAN: Farewell = { drainSeconds: 1, idleSeconds: 0 };
+const TERM: Farewell = { drainSeconds: 10, idleSeconds: 5 };
+/** Between looks for connections that are left. */
+const LOOK_MS = 50;
 
 process.title = `pilotage-cache ${process.argv[2] ?? ''}`;
 const log = createLog('cache');
@@ -38,30 +38,30 @@ const calls = {
   outOfService: out => server!.outOfService(out),
   reopenLog: () => void server!.reopenLog(),
   forget: sha256s => keeper.forget(sha256s),
-  end: seconds => end(seconds),
+  end: farewell => end(farewell),
 } satisfies WorkerCalls;
 
 const primary = new Channel<PrimaryCalls>(process, calls);
 const keeper = new RemoteKeeper(primary, log);
 
-/** Answers under way have so many seconds; then the process ends. */
-function end(seconds: number): Promise<void> {
-  ending ??= drained(seconds).finally(() => process.exit());
+function end(farewell: Farewell): Promise<void> {
+  ending ??= drained(farewell).finally(() => process.exit());
   return ending;
 }
 
-async function drained(seconds: number): Promise<void> {
+async function drained({ drainSeconds, idleSeconds }: Farewell): Promise<void> {
   if (server === undefined) return;
   server.drain();
-  await systemClock.sleep(Math.min(LAST_ANSWER_MS, seconds * 1000));
-  await server.close(seconds * 1000);
+  const idleUntilMs = performance.now() + idleSeconds * 1000;
+  while (server.connections() > 0 && performance.now() < idleUntilMs) await systemClock.sleep(LOOK_MS);
+  await server.close(Math.max(0, drainSeconds - idleSeconds) * 1000);
 }
 
 process.on('disconnect', () => {
-  setTimeout(() => process.exit(1), ORPHAN_SECONDS * 1000 + LAST_ANSWER_MS);
-  void end(ORPHAN_SECONDS);
+  setTimeout(() => process.exit(1), 2 * ORPHAN.drainSeconds * 1000);
+  void end(ORPHAN);
 });
-process.on('SIGTERM', () => void end(TERM_SECONDS));
+process.on('SIGTERM', () => void end(TERM));
 // The end of a terminal and Ctrl-C reach all processes of it; the primary says what they are to do.
 process.on('SIGINT', () => undefined);
 process.on('SIGHUP', () => undefined);

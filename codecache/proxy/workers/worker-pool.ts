@@ -1,12 +1,15 @@
 import type { Clock } from '../../../lib/clock.ts';
 import type { Logger } from '../../../lib/log.ts';
-import type { WorkerOptions } from './calls.ts';
+import type { Farewell, WorkerOptions } from './calls.ts';
 import type { Ended, WorkerProcess } from './worker-process.ts';
 
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 30_000;
 /** A worker that lived this long has not failed at its start. */
 const LONG_LIFE_MS = 30_000;
+
+/** Clients that keep a connection for later, as ours do for 4 s, let go of it before it is closed under their request. */
+const IDLE_SECONDS = 5;
 
 /** What workers run with. */
 export interface PoolPlan {
@@ -78,18 +81,21 @@ export class WorkerPool {
     this.#plan = plan;
     this.#slots = started;
     started.forEach((slot, index) => this.#watch(slot, workers[index]!));
-    await this.#drain(before, drainSeconds);
+    const idleSeconds = Math.min(IDLE_SECONDS, drainSeconds / 2);
+    await this.#drain(before, { drainSeconds, idleSeconds });
   }
 
   /** Ends all workers, each with the time to finish what it does. */
   async end(): Promise<void> {
     this.#ending.abort(new DOMException('the cache ends', 'AbortError'));
-    void this.#drain(this.#slots, this.#plan?.drainSeconds ?? 0);
+    const drainSeconds = this.#plan?.drainSeconds ?? 0;
+    // Whoever asks after this meets nobody anyway.
+    void this.#drain(this.#slots, { drainSeconds, idleSeconds: 0 });
     await Promise.all(this.#leaving);
   }
 
-  async #drain(slots: readonly Slot[], seconds: number): Promise<void> {
-    const drained = Promise.all(slots.map(async ({ worker }) => worker?.end(seconds))).then(() => undefined);
+  async #drain(slots: readonly Slot[], farewell: Farewell): Promise<void> {
+    const drained = Promise.all(slots.map(async ({ worker }) => worker?.end(farewell))).then(() => undefined);
     this.#leaving.add(drained);
     await drained;
     this.#leaving.delete(drained);

@@ -2,7 +2,7 @@ import { fork } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { codecacheError } from '../../errors.ts';
-import type { PrimaryCalls, WorkerCalls, WorkerOptions } from './calls.ts';
+import type { Farewell, PrimaryCalls, WorkerCalls, WorkerOptions } from './calls.ts';
 import { Channel } from './channel.ts';
 
 const PROGRAM = fileURLToPath(new URL('worker-main.ts', import.meta.url));
@@ -75,11 +75,12 @@ export class WorkerProcess {
     }
   }
 
-  /** Drains it for at most so many seconds; it is gone after. */
-  async end(seconds: number): Promise<void> {
+  /** Drains it; it is gone after. */
+  async end(farewell: Farewell): Promise<void> {
     this.#leaving = true;
-    this.calls.tell('end', seconds);
-    const timer = setTimeout(() => this.#child.kill('SIGKILL'), seconds * 1000 + END_MARGIN_MS);
+    this.calls.tell('end', farewell);
+    const waitMs = farewell.drainSeconds * 1000 + END_MARGIN_MS;
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), waitMs);
     await this.ended;
     clearTimeout(timer);
   }
