@@ -1,5 +1,6 @@
 import { systemClock } from '../../lib/clock.ts';
 import type { Clock } from '../../lib/clock.ts';
+import { cachesOf } from '../http/cache-group.ts';
 
 /** CVMFS's numbers, which its operators live with: up to 10 s between tries, back to the first group after 5 minutes. */
 const FIRST_REST_SECONDS = 2;
@@ -7,9 +8,6 @@ const LONGEST_REST_SECONDS = 10;
 const RETURN_SECONDS = 300;
 /** A cache may ask for at most this much patience (Retry-After). */
 const LONGEST_RETRY_AFTER_SECONDS = 300;
-
-/** `http://a/|http://b` -> its caches, without slashes at the end. */
-export const cachesOf = (group: string): string[] => group.split('|').map(cache => cache.replace(/\/+$/, ''));
 
 /**
  * What is known of the ways to the store: which one failed just now, and which group is in use. Whoever asks more than

@@ -3,8 +3,8 @@ import { PilotageError, libError } from '../../lib/errors.ts';
 import type { Refusal } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/log.ts';
 import { signingError } from '../../signing/errors.ts';
+import { cachesOf } from '../http/cache-group.ts';
 import type { Source } from './download.ts';
-import { cachesOf } from './path-health.ts';
 import type { PathHealth } from './path-health.ts';
 
 /** Not the cache's doing: another cache cannot help. */

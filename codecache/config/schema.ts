@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { BYTE_SIZE, readByteSize } from '../../lib/byte-size.ts';
+import { upstreamGroups, upstreamUrl } from './upstream-group.ts';
 
 const listen = z.string().min(3).max(300);
 const seconds = (max: number) => z.number().min(0.01).max(max);
@@ -8,14 +9,6 @@ const bytes = z
   .union([z.int(), z.string().regex(BYTE_SIZE, SIZE_EXPECTED)], SIZE_EXPECTED)
   .transform(size => (typeof size === 'number' ? size : readByteSize(size)))
   .pipe(z.int().min(1024));
-const httpUrl = z.url({ protocol: /^https?$/, error: 'an http: or https: URL is expected' });
-/** `http://a|http://b`: any of them. */
-const group = z
-  .string()
-  .max(4096)
-  .refine(urls => urls.split('|').every(url => httpUrl.safeParse(url).success), {
-    error: 'an http: or https: URL is expected, or several with "|" between them',
-  });
 
 /** Settings of `pilotage store serve`; environment PILOTAGE_STORE_SERVE_…. */
 export const StoreServeConfig = z.strictObject({
@@ -55,18 +48,16 @@ export const StoreServeConfig = z.strictObject({
 
 /** Settings of `pilotage cache serve`; environment PILOTAGE_CACHE_SERVE_…. */
 export const CacheServeConfig = z.strictObject({
-  upstreams: z
-    .array(group, 'name the origin or another cache with --upstream URL')
-    .min(1)
-    .max(16)
-    .describe('Origins or other caches, in order of preference; those of one group have "|" between them.'),
+  upstreams: upstreamGroups.describe(
+    'Origins or other caches, in order of preference; those of one group have "|" between them.',
+  ),
   siblings: z
-    .array(httpUrl)
+    .array(upstreamUrl)
     .max(16)
     .default([])
     .describe('Caches beside this one: asked for what they have, before an upstream is.'),
   allowedOrigins: z
-    .array(httpUrl)
+    .array(upstreamUrl)
     .max(64)
     .optional()
     .describe(
