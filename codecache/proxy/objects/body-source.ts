@@ -24,13 +24,17 @@ export interface BodySource {
   readonly memory?: HeldBody;
   /**
    * Reads from `position` on for an answer that ends with the byte at `end`; waits until at least one byte may be given
-   * out. @throws when none ever will be.
+   * out. No byte once it is released. @throws when none ever will be.
    */
   read(position: number, end: number): Promise<Piece>;
+  /** May be called again, and while something is being read. */
   release(): Promise<void>;
 }
 
 const noop = (): void => undefined;
+
+/** What a released source gives. */
+export const NO_BYTES: Piece = { bytes: Buffer.alloc(0), free: noop };
 
 /** Bytes that are in memory anyway: given out without copying. */
 export const pieceOf = (bytes: Buffer): Piece => ({ bytes, free: noop });
@@ -57,22 +61,27 @@ export async function sendSource(
   end: number,
 ): Promise<number> {
   let position = start;
+  // A reader that waits for bytes to arrive must not go on to be counted as one.
+  const left = (): void => void source.release();
+  response.once('close', left);
   while (position <= end && !response.destroyed) {
     let piece: Piece;
     try {
       piece = await source.read(position, end);
     } catch (error) {
+      if (response.destroyed) break;
       response.destroy();
       throw error;
     }
     const { length } = piece.bytes;
-    if (length === 0) {
+    if (length === 0 && !response.destroyed) {
       response.destroy();
       throw new Error(`the stored object ends at byte ${position} of ${source.bytes}`);
     }
-    if (!(await write(response, piece))) return position - start;
+    if (!(await write(response, piece))) break;
     position += length;
   }
+  response.off('close', left);
   if (!response.destroyed) response.end();
   return position - start;
 }

@@ -13,7 +13,7 @@ export interface DiskKeeper {
   lost(sha256: string): void;
   /** What the channels of a view point to now; replaces what was pinned for that view. */
   pin(view: string, sha256s: readonly string[]): void;
-  /** The disk is full: removes at least so many bytes if it can. @returns bytes removed. */
+  /** The disk is full: removes at least so many bytes, or nothing when it cannot. @returns bytes removed. */
   makeRoom(bytes: number): Promise<number>;
   /** Calls back when objects were purged or found damaged: no process may serve its copy any more. */
   onForgotten(listener: (sha256s: readonly string[]) => void): void;

@@ -3,6 +3,7 @@ import { codecacheError } from '../../errors.ts';
 import type { Upstream } from '../upstreams/upstream.ts';
 import { FileBody } from './body-room.ts';
 import type { BodyRoom, GrowingBody } from './body-room.ts';
+import { NO_BYTES } from './body-source.ts';
 import type { Piece } from './body-source.ts';
 import type { HeldObject } from './memory-tier.ts';
 import type { Progress } from './progress.ts';
@@ -111,14 +112,18 @@ export class Flight {
     await this.release();
   }
 
-  /** Reads for an answer that ends with the byte at `end`. @throws what the flight failed with. */
-  async read(position: number, end: number): Promise<Piece> {
-    for (;;) {
+  /**
+   * Reads for an answer that ends with the byte at `end`, as long as that is `wanted`. @throws what the flight failed
+   * with.
+   */
+  async read(position: number, end: number, wanted: () => boolean): Promise<Piece> {
+    while (wanted()) {
       if (typeof this.#outcome === 'object') throw this.#outcome.failure;
       const free = Math.min(this.#free(end), position + PIECE_BYTES);
-      if (position < free || this.verified) return this.#body.read(position, Math.min(free - 1, end));
+      if (position < free || this.verified) return this.#readNow(position, Math.min(free - 1, end));
       await this.#progress.next;
     }
+    return NO_BYTES;
   }
 
   /** Whoever reads holds the flight; so does, from the beginning, whoever receives it. */
@@ -138,6 +143,16 @@ export class Flight {
     if (this.#outcome !== undefined) return this.verified ? this.written : 0;
     if (this.length === undefined || this.length <= WHOLE_FIRST_BYTES) return 0;
     return Math.min(this.written, end + 1 - HELD_BACK_BYTES);
+  }
+
+  /** A file stays open until it is read, whoever leaves meanwhile. */
+  async #readNow(position: number, end: number): Promise<Piece> {
+    this.hold();
+    try {
+      return await this.#body.read(position, end);
+    } finally {
+      await this.release();
+    }
   }
 
   async #append(chunk: Buffer): Promise<void> {

@@ -88,10 +88,13 @@ export class LocalKeeper implements DiskKeeper {
   }
 
   async makeRoom(bytes: number): Promise<number> {
-    // A tenth at least: a disk smaller than the quota would otherwise be full again with the next object.
-    const wanted = Math.max(bytes, this.#bytes / 10);
-    let removed = 0;
     await this.#clearIncoming(alive);
+    const removable = this.#bytes - this.#pinnedBytes;
+    // In vain nothing is removed.
+    if (bytes > removable) return 0;
+    // A tenth at least: a disk smaller than the quota would otherwise be full again with the next object.
+    const wanted = Math.max(bytes, Math.min(removable, this.#bytes / 10));
+    let removed = 0;
     for (const sha256 of this.#kept.keys()) {
       if (removed >= wanted) break;
       if (!this.#pinned.has(sha256)) removed += await this.#evict(sha256);

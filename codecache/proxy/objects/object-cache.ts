@@ -3,7 +3,7 @@ import type { Clock } from '../../../lib/clock.ts';
 import { notCached } from '../../errors.ts';
 import type { Upstreams } from '../upstreams/upstreams.ts';
 import { BodyRoom } from './body-room.ts';
-import { heldSource } from './body-source.ts';
+import { NO_BYTES, heldSource } from './body-source.ts';
 import type { BodySource } from './body-source.ts';
 import type { DiskKeeper } from './disk-keeper.ts';
 import type { DiskStats, DiskTier } from './disk-tier.ts';
@@ -270,7 +270,7 @@ function fileSource(file: OpenObject): BodySource {
   return {
     bytes: file.bytes,
     storedMs: file.storedMs,
-    read: (position, end) => file.read(position, end),
+    read: (position, end) => (open ? file.read(position, end) : Promise.resolve(NO_BYTES)),
     release: () => {
       if (open) file.release();
       open = false;

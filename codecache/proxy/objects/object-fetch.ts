@@ -88,11 +88,12 @@ export class ObjectFetch {
       bytes: flight.verified ? flight.written : flight.length!,
       storedMs: flight.startedMs,
       ...(flight.held !== undefined && { memory: flight.held }),
-      read: (position, end) => flight.read(position, end),
+      read: (position, end) => flight.read(position, end, () => open),
       release: async () => {
         if (!open) return;
         open = false;
         this.leave();
+        this.#progress.wake();
         await flight.release();
       },
     };

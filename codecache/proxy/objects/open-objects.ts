@@ -57,8 +57,13 @@ export class OpenObject {
   }
 
   /** Reads into a lent buffer, at most up to the byte at `end`. */
-  read(position: number, end: number): Promise<Piece> {
-    return readLent(this.#handle.fd, this.#pool, position, end);
+  async read(position: number, end: number): Promise<Piece> {
+    this.hold();
+    try {
+      return await readLent(this.#handle.fd, this.#pool, position, end);
+    } finally {
+      this.release();
+    }
   }
 
   close(): Promise<void> {

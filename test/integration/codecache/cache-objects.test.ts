@@ -1,0 +1,346 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { request } from 'node:http';
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { objectNames, objectPath } from '../../../codecache/proxy/objects/object-place.ts';
+import { serveCache } from '../../../codecache/proxy/serve-cache.ts';
+import type { CacheOptions } from '../../../codecache/proxy/serve-cache.ts';
+import { silentLog } from '../../../lib/log.ts';
+import { get, sha256, temporaryDirectory, upstream, waitUntil } from './web.ts';
+
+const MiB = 1 << 20;
+const small = randomBytes(50_000);
+const large = randomBytes(9 * MiB);
+const names = new WeakMap<Buffer, string>();
+function nameOf(bytes: Buffer): string {
+  const name = names.get(bytes) ?? `targets/pilot/1/${sha256(bytes)}.pilot.tar.gz`;
+  names.set(bytes, name);
+  return name;
+}
+
+async function cacheFor(t: TestContext, upstreams: string[], more: Partial<CacheOptions> = {}) {
+  const directory = more.directory ?? (await temporaryDirectory(t));
+  const server = await serveCache({
+    upstreams,
+    directory,
+    listen: '127.0.0.1:0',
+    log: silentLog,
+    maxStoreBytes: 2 ** 30,
+    maxObjectBytes: 2 ** 30,
+    maxMetadataBytes: 2 ** 20,
+    timeouts: { connectSeconds: 2, headerSeconds: 10, stallSeconds: 10, totalSeconds: 30 },
+    ...more,
+  });
+  t.after(() => server.close(0));
+  return { ...server, directory };
+}
+
+/** Objects of these bytes, at once. */
+const serving =
+  (...bodies: Buffer[]) =>
+  (asked: IncomingMessage, response: ServerResponse) => {
+    const body = bodies.find(one => asked.url === `/${nameOf(one)}`);
+    if (body === undefined) response.writeHead(404).end();
+    else response.writeHead(200, { 'content-length': body.length }).end(body);
+  };
+
+/** An origin that sends of a body what it is told to; all of it to who asks again. */
+async function slowOrigin(t: TestContext, body: Buffer, announced = true) {
+  const asked = Promise.withResolvers<ServerResponse>();
+  let sent = 0;
+  let closed = false;
+  const origin = await upstream(t, (_request, response) => {
+    if (announced) response.setHeader('content-length', body.length);
+    response.writeHead(200).flushHeaders();
+    if ([...origin.counts.values()][0] !== 1) return void response.end(body);
+    response.once('close', () => (closed = true));
+    return asked.resolve(response);
+  });
+  return {
+    ...origin,
+    asked: asked.promise,
+    closed: () => closed,
+    /** Sends up to this position. */
+    give: async (position: number) => {
+      const response = await asked.promise;
+      response.write(body.subarray(sent, position));
+      sent = position;
+    },
+    finish: async () => (await asked.promise).end(body.subarray(sent)),
+    cut: async () => (await asked.promise).destroy(),
+  };
+}
+
+interface Reading {
+  client: ClientRequest;
+  status: number;
+  headers: IncomingMessage['headers'];
+  bytes(): Buffer;
+  /** How it ended: whether all of it came. */
+  ended: Promise<boolean>;
+}
+
+/** A request whose answer is looked at while it arrives; resolves with its header. */
+async function read(url: string, headers: Record<string, string> = {}, method = 'GET'): Promise<Reading> {
+  const client = request(url, { agent: false, headers, method }).end();
+  client.on('error', () => undefined);
+  const [reply] = (await once(client, 'response')) as [IncomingMessage];
+  const chunks: Buffer[] = [];
+  reply.on('data', (chunk: Buffer) => chunks.push(chunk)).on('error', () => undefined);
+  const ended = new Promise<boolean>(resolve => reply.once('close', () => resolve(reply.complete)));
+  return {
+    client,
+    status: reply.statusCode!,
+    headers: reply.headers,
+    bytes: () => Buffer.concat(chunks),
+    ended,
+  };
+}
+
+for (const [where, memoryBytes] of [
+  ['in memory', 64 * MiB],
+  ['in a file', 0],
+] as const) {
+  test(`while an object arrives ${where} its followers get all but the end, whole or in part`, async t => {
+    const origin = await slowOrigin(t, large);
+    const cache = await cacheFor(t, [origin.url], { memoryBytes });
+    const url = `${cache.url}/${nameOf(large)}`;
+    const whole = read(url);
+    const head = read(url, {}, 'HEAD');
+    await origin.asked;
+    assert.equal(
+      (await head).headers['content-length'],
+      String(large.length),
+      'HEAD waits for the length only',
+    );
+    await origin.give(6 * MiB);
+    const follower = await read(url);
+    const part = await read(url, { range: `bytes=${MiB}-${5 * MiB - 1}` });
+    assert.equal(part.status, 206);
+    await waitUntil(() => follower.bytes().length >= 6 * MiB, 'what is here is given out');
+    await waitUntil(() => part.bytes().length >= 4 * MiB - (1 << 16), 'of a part as well');
+    assert.equal(part.bytes().length, 4 * MiB - (1 << 16), 'the end of it waits for the hash');
+    await origin.give(large.length - 1);
+    const early = await read(url);
+    await waitUntil(() => early.bytes().length >= large.length - (1 << 16), 'all but the end');
+    assert.equal(early.bytes().length, large.length - (1 << 16));
+    await origin.finish();
+    for (const reading of [await whole, follower, early]) {
+      assert.ok(await reading.ended);
+      assert.ok(reading.bytes().equals(large));
+    }
+    assert.ok(await part.ended);
+    assert.ok(part.bytes().equals(large.subarray(MiB, 5 * MiB)));
+    assert.equal(origin.count(nameOf(large)), 1);
+  });
+}
+
+test('behind a forger nobody gets a complete answer with a wrong byte, not of a part either', async t => {
+  const forged = Buffer.from(large);
+  forged[MiB + 5]! ^= 1;
+  const origin = await slowOrigin(t, forged);
+  const cache = await cacheFor(t, [origin.url]);
+  const url = `${cache.url}/${nameOf(large)}`;
+  const whole = read(url);
+  await origin.give(8 * MiB);
+  const part = await read(url, { range: `bytes=${MiB}-${4 * MiB - 1}` });
+  const tiny = get(url, { headers: { range: `bytes=${MiB}-${MiB + 9}` } });
+  await waitUntil(() => part.bytes().length > 0, 'it begins early');
+  await origin.finish();
+  assert.equal(await (await whole).ended, false);
+  assert.equal(await part.ended, false);
+  assert.equal((await tiny).status, 502, 'who asked for less than is held back got no byte of it');
+  assert.equal(origin.count(nameOf(large)), 2, 'past the caches above once more');
+  assert.deepEqual(await Array.fromAsync(objectNames(cache.directory)), []);
+  assert.deepEqual(await readdir(join(cache.directory, 'incoming')), []);
+});
+
+test('who has got nothing goes on with the next upstream; who has got bytes of a failed body is cut', async t => {
+  const first = await slowOrigin(t, large);
+  const second = await upstream(t, serving(large));
+  const cache = await cacheFor(t, [first.url, second.url]);
+  const url = `${cache.url}/${nameOf(large)}`;
+  const begun = read(url);
+  await first.give(5 * MiB);
+  const reading = await begun;
+  await waitUntil(() => reading.bytes().length > MiB, 'it has bytes');
+  const end = get(url, { headers: { range: 'bytes=-10' } });
+  const later = get(url, { headers: { range: `bytes=${7 * MiB}-` } });
+  await waitUntil(() => cache.stats().upstreams.length === 2, 'both wait');
+  await first.cut();
+  assert.equal(await reading.ended, false);
+  assert.ok(large.subarray(0, reading.bytes().length).equals(reading.bytes()));
+  assert.ok((await end).body.equals(large.subarray(-10)));
+  assert.ok((await later).body.equals(large.subarray(7 * MiB)));
+  assert.equal(second.count(nameOf(large)), 1);
+});
+
+test('what is forged is served to nobody, also after an honest upstream has sent it', async t => {
+  const liar = await upstream(t, (_request, response) => {
+    response.writeHead(200, { 'content-length': small.length }).end(randomBytes(small.length));
+  });
+  const honest = await upstream(t, serving(small));
+  const cache = await cacheFor(t, [liar.url, honest.url]);
+  const answers = await Promise.all(Array.from({ length: 20 }, () => get(`${cache.url}/${nameOf(small)}`)));
+  assert.ok(answers.every(({ status, body }) => status === 200 && body.equals(small)));
+  assert.equal(honest.count(nameOf(small)), 1);
+});
+
+test('a leader that leaves takes nothing from its followers', async t => {
+  const origin = await slowOrigin(t, large);
+  const cache = await cacheFor(t, [origin.url]);
+  const leader = read(`${cache.url}/${nameOf(large)}`);
+  await origin.give(5 * MiB);
+  const reading = await leader;
+  const follower = await read(`${cache.url}/${nameOf(large)}`);
+  reading.client.destroy();
+  await reading.ended;
+  await origin.finish();
+  assert.ok(await follower.ended);
+  assert.ok(follower.bytes().equals(large));
+  assert.equal(origin.count(nameOf(large)), 1);
+});
+
+test('with nobody left a fetch ends when most of a large object is still to come, and else goes on', async t => {
+  const given: [number, boolean][] = [
+    [MiB, false],
+    [5 * MiB, true],
+  ];
+  for (const [position, goesOn] of given) {
+    const origin = await slowOrigin(t, large);
+    const cache = await cacheFor(t, [origin.url]);
+    const url = `${cache.url}/${nameOf(large)}`;
+    const only = read(url);
+    await origin.give(position);
+    const reading = await only;
+    await waitUntil(() => reading.bytes().length === position, 'all that is here is given out');
+    reading.client.destroy();
+    if (goesOn) {
+      await origin.finish();
+      await waitUntil(async () => (await Array.fromAsync(objectNames(cache.directory))).length === 1, 'kept');
+      assert.equal((await get(url)).headers['x-cache'], 'HIT');
+    } else {
+      // A client that has closed may be one that only sends no more: it is known by the next bytes for it.
+      let more = position;
+      await waitUntil(async () => {
+        if (!origin.closed()) await origin.give((more += 1 << 14));
+        return origin.closed();
+      }, 'the origin is let go');
+      assert.ok(more < large.length / 2);
+      assert.deepEqual(await readdir(join(cache.directory, 'incoming')), []);
+      assert.equal(cache.stats().upstreams[0]!.failures, 0, 'that is no failure of the upstream');
+    }
+    assert.equal(origin.count(nameOf(large)), 1);
+  }
+});
+
+test('an object of no announced length is served when it is whole and verified', async t => {
+  for (const memoryBytes of [64 * MiB, 0]) {
+    const origin = await slowOrigin(t, large, false);
+    const cache = await cacheFor(t, [origin.url], { memoryBytes });
+    const answers = [0, 1, 2].map(() => get(`${cache.url}/${nameOf(large)}`));
+    const tail = get(`${cache.url}/${nameOf(large)}`, { headers: { range: 'bytes=-7' } });
+    await origin.finish();
+    for (const { body, headers } of await Promise.all(answers)) {
+      assert.ok(body.equals(large));
+      assert.equal(headers['content-length'], String(large.length));
+    }
+    assert.ok((await tail).body.equals(large.subarray(-7)));
+    assert.equal(origin.count(nameOf(large)), 1);
+  }
+});
+
+test('only-if-cached is answered from here, or from what comes from an upstream, and asks nobody', async t => {
+  const origin = await slowOrigin(t, large);
+  const cache = await cacheFor(t, [origin.url]);
+  const url = `${cache.url}/${nameOf(large)}`;
+  const headers = { 'cache-control': 'only-if-cached' };
+  assert.equal((await get(url, { headers })).status, 504);
+  assert.equal(origin.counts.size, 0);
+  const leader = read(url);
+  await origin.give(5 * MiB);
+  await leader;
+  const joined = await read(url, headers);
+  assert.equal(joined.status, 200);
+  await origin.finish();
+  assert.ok(await joined.ended);
+  assert.ok(joined.bytes().equals(large));
+  assert.equal((await get(url, { headers })).headers['x-cache'], 'HIT');
+});
+
+test('without memory the disk serves; a file is looked at once by each process, and anew when it was replaced', async t => {
+  const origin = await upstream(t, serving(small, large));
+  const directory = await temporaryDirectory(t);
+  const one = await cacheFor(t, [origin.url], { directory, memoryBytes: 0 });
+  const two = await cacheFor(t, [origin.url], { directory, memoryBytes: 0 });
+  for (const body of [small, large]) {
+    assert.ok((await get(`${one.url}/${nameOf(body)}`)).body.equals(body));
+    await waitUntil(
+      async () => (await Array.fromAsync(objectNames(directory))).includes(sha256(body)),
+      'kept',
+    );
+    const other = await get(`${two.url}/${nameOf(body)}`);
+    assert.equal(other.headers['x-cache'], 'HIT', 'found by the other process');
+    assert.ok(other.body.equals(body));
+    const range = await get(`${two.url}/${nameOf(body)}`, { headers: { range: 'bytes=1000-40000' } });
+    assert.ok(range.body.equals(body.subarray(1000, 40_001)));
+  }
+  assert.equal(origin.count(nameOf(large)), 1);
+  const path = objectPath(directory, sha256(small));
+  const damaged = Buffer.from(await readFile(path));
+  damaged[9]! ^= 1;
+  await rm(path);
+  await writeFile(path, damaged);
+  const three = await cacheFor(t, [origin.url], { directory, memoryBytes: 0 });
+  assert.ok((await get(`${three.url}/${nameOf(small)}`)).body.equals(small));
+  assert.equal(origin.count(nameOf(small)), 2);
+});
+
+test('a sibling is asked first; what it forges is blamed on it and served to nobody', async t => {
+  const origin = await upstream(t, serving(small, large));
+  const has = await cacheFor(t, [origin.url]);
+  await get(`${has.url}/${nameOf(small)}`);
+  const cold = await cacheFor(t, [origin.url], { siblings: [has.url] });
+  assert.ok((await get(`${cold.url}/${nameOf(small)}`)).body.equals(small));
+  assert.equal(origin.count(nameOf(small)), 1);
+  assert.ok((await get(`${cold.url}/${nameOf(large)}`)).body.equals(large), 'which the sibling has not');
+
+  const liar = await upstream(t, (_request, response) => {
+    response.writeHead(200, { 'content-length': small.length }).end(randomBytes(small.length));
+  });
+  const wary = await cacheFor(t, [origin.url], { siblings: [liar.url] });
+  assert.ok((await get(`${wary.url}/${nameOf(small)}`)).body.equals(small));
+  assert.equal(wary.stats().upstreams.find(({ url }) => url === liar.url)?.blamed, 1);
+});
+
+test('three hundred followers of one body cost the memory of one', async t => {
+  const body = randomBytes(20 * MiB);
+  const origin = await slowOrigin(t, body);
+  const cache = await cacheFor(t, [origin.url]);
+  const before = process.memoryUsage().arrayBuffers;
+  // Two hundred and ninety do not read on, so that the cache holds what is to be sent to them.
+  const all = Array.from({ length: 300 }, async (_, index) => {
+    const client = request(`${cache.url}/${nameOf(body)}`, { agent: false }).end();
+    client.on('error', () => undefined);
+    t.after(() => client.destroy());
+    const [reply] = (await once(client, 'response')) as [IncomingMessage];
+    reply.on('error', () => undefined);
+    return { reply, reads: index % 30 === 0 };
+  });
+  await origin.give(10 * MiB);
+  const followers = await Promise.all(all);
+  let whole = 0;
+  for (const { reply, reads } of followers) {
+    if (reads) reply.on('data', () => undefined).on('end', () => (whole += 1));
+  }
+  await origin.finish();
+  await waitUntil(() => whole === 10, 'who reads has all of it');
+  const most = process.memoryUsage().arrayBuffers - before;
+  assert.ok(most < 160 * MiB, `${Math.round(most / MiB)} MiB`);
+  assert.equal(origin.count(nameOf(body)), 1);
+});
