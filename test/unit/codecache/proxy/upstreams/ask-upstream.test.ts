@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';
 import type { RequestListener } from 'node:http';
 import { createServer } from 'node:net';
 import type { AddressInfo, LookupFunction, Server, Socket } from 'node:net';
+import { createServer as createHttpsServer } from 'node:https';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
+import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { dump } from '../../../../../codecache/proxy/upstreams/ask-upstream.ts';
 import type { UpstreamAnswer } from '../../../../../codecache/proxy/upstreams/ask-upstream.ts';
 import type { Upstream } from '../../../../../codecache/proxy/upstreams/upstream.ts';
@@ -12,6 +15,8 @@ import { UpstreamPool } from '../../../../../codecache/proxy/upstreams/upstream-
 import { systemClock } from '../../../../../lib/clock.ts';
 import { PilotageError } from '../../../../../lib/errors.ts';
 import { silentLog } from '../../../../../lib/log.ts';
+import { createDevAuthority, issueDevServer } from '../../../../../signing/x509/dev-authority.ts';
+import { temporaryDirectory } from '../../../../lab/temporary.ts';
 import { waitUntil } from '../../../../lab/wait-until.ts';
 
 const TIMEOUTS = { connectSeconds: 1, headerSeconds: 0.3, stallSeconds: 0.3, totalSeconds: 10 };
@@ -319,4 +324,23 @@ test('a sibling is asked for what it has only, and never a reason to fail', asyn
     assert.equal((await pool.ask(bad, 'has', {})).status, 404);
     assert.deepEqual([bad.stats().failures, bad.stats().healthy], [1, false]);
   }
+});
+
+test('an upstream of https: is asked when its certificate is one that Node trusts, and refused by name otherwise', async t => {
+  const directory = await temporaryDirectory(t, 'https-upstream');
+  const authority = await createDevAuthority({ directory, instance: 'lab' });
+  const { certificateFile, keyFile } = await issueDevServer(authority);
+  const server = createHttpsServer(
+    { cert: readFileSync(certificateFile), key: readFileSync(keyFile) },
+    (_, reply) => reply.end('ok'),
+  );
+  const url = (await listening(t, server)).replace('http:', 'https:');
+  const stranger = poolOf(t);
+  const error = await failure(stranger.ask(stranger.upstream(url), 'x', {}));
+  assert.match(error.found!, /SELF_SIGNED|UNABLE_TO_|CERT/);
+  const before = getCACertificates('default');
+  t.after(() => setDefaultCACertificates(before));
+  setDefaultCACertificates([...before, readFileSync(authority.caFile, 'utf8')]);
+  const pool = poolOf(t);
+  assert.equal(await textOf(await pool.ask(pool.upstream(url), 'x', {})), 'ok');
 });
