@@ -9,7 +9,7 @@ import { temporaryDirectory } from '../lab/temporary.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
-const METRIC = /pilotage_(?:store|release)_[a-z_]+/g;
+const METRIC = /pilotage_(?:store|release|cache)_[a-z_]+/g;
 
 /** Directives of a unit, by name; those that are given twice have all their values. */
 function directives(unit: string): Map<string, string[]> {
@@ -25,7 +25,7 @@ function directives(unit: string): Map<string, string[]> {
 const units = globSync('deploy/systemd/*.service', { cwd: root });
 
 test('every service starts at boot, again after its end, and may do no more than it must', () => {
-  assert.equal(units.length, 2);
+  assert.equal(units.length, 3);
   const users = new Set<string>();
   for (const path of units) {
     const unit = directives(read(path));
@@ -82,7 +82,11 @@ test('systemd understands the units, where there is one', async t => {
 });
 
 test('docs/reference/metrics.md has every metric of the code, and the alert rules ask for no other', () => {
-  const sources = ['codecache/origin/store-metrics.ts', 'signing/release/refresh/serve-refresh.ts'];
+  const sources = [
+    'codecache/origin/store-metrics.ts',
+    'codecache/proxy/operations/cache-metrics.ts',
+    'signing/release/refresh/serve-refresh.ts',
+  ];
   const inCode = new Set(sources.flatMap(path => read(path).match(METRIC)!));
   const documented = read('docs/reference/metrics.md').matchAll(/^\| `(pilotage_[a-z_]+)`/gm);
   assert.deepEqual(new Set([...documented].map(([, name]) => name!)), inCode);
@@ -90,9 +94,10 @@ test('docs/reference/metrics.md has every metric of the code, and the alert rule
   interface Rules {
     groups: { rules: { alert: string; expr: string; for: string; annotations: { summary: string } }[] }[];
   }
-  const { groups } = parse(read('deploy/prometheus/code-store.rules.yaml')) as Rules;
-  const rules = groups.flatMap(group => group.rules);
-  assert.ok(rules.length > 4);
+  const files = globSync('deploy/prometheus/*.yaml', { cwd: root });
+  assert.equal(files.length, 2);
+  const rules = files.flatMap(file => (parse(read(file)) as Rules).groups.flatMap(group => group.rules));
+  assert.ok(rules.length > 12);
   for (const { alert, expr, for: wait, annotations } of rules) {
     const asked = expr.match(METRIC) ?? [];
     assert.ok(asked.length > 0, alert);

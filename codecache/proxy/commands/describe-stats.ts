@@ -8,7 +8,7 @@ export function describeStats(stats: CacheStats): string {
   const answered = hits + joined + revalidated + stale + misses;
   const lines = [
     `up ${stats.upSeconds} s, ${counted(stats.processes, 'process', 'processes')}` +
-      (stats.missing > 0 ? `, ${stats.missing} did not answer and are not counted here` : '') +
+      (stats.missing > 0 ? `, ${stats.missing} did not answer in time` : '') +
       (stats.replaced > 0 ? `, ${stats.replaced} ended by accident and were replaced` : ''),
     `${answered} answers, ${percent(answered - misses, answered)} without a full upstream fetch; ` +
       `${readableBytes(stats.bytesServed)} sent, ${percent(stats.bytesServed - stats.bytesFetched, stats.bytesServed)} of it not fetched`,

@@ -150,7 +150,11 @@ export function cacheMetrics(stats: CacheStats): string {
       one(stats.answers.answers),
     ),
     gauge('pilotage_cache_processes', 'Processes that answer clients.', one(stats.processes)),
-    gauge('pilotage_cache_processes_missing', 'Processes whose numbers are not in here.', one(stats.missing)),
+    gauge(
+      'pilotage_cache_processes_missing',
+      'Processes that were too busy to say their numbers of now.',
+      one(stats.missing),
+    ),
     counter(
       'pilotage_cache_processes_replaced_total',
       'Processes that ended by accident.',

@@ -82,6 +82,28 @@ const merge = (a: CacheStats, b: CacheStats): CacheStats => ({
   upstreams: mergeUpstreamStats([a.upstreams, b.upstreams]),
 });
 
+/** What an ended process counted, without what it held: so that sums over all processes only ever grow. */
+export const pastOf = (stats: CacheStats): CacheStats => ({
+  ...stats,
+  processes: 0,
+  connections: 0,
+  inFlight: 0,
+  degraded: 0,
+  notReady: 0,
+  flights: { objects: 0, bytes: 0 },
+  memory: { ...stats.memory, objects: 0, bytes: 0 },
+  answers: { answers: 0, bytes: 0 },
+  disk: NOTHING_KEPT,
+  upstreams: stats.upstreams.map(upstream => ({
+    ...upstream,
+    healthy: true,
+    trusted: true,
+    restsSeconds: 0,
+    running: 0,
+    queued: 0,
+  })),
+});
+
 function addNumbers(a: Record<string, unknown>, b: Record<string, unknown>): Record<string, unknown> {
   const sum: Record<string, unknown> = { ...a };
   for (const [name, value] of Object.entries(b)) {

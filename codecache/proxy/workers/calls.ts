@@ -34,6 +34,8 @@ export type PrimaryCalls = {
   pin(view: string, sha256s: readonly string[]): void;
   makeRoom(bytes: number): Promise<number>;
   totals(): Promise<CacheStats>;
+  /** What it counted until its end. */
+  lastWords(pid: number, stats: CacheStats): void;
 };
 
 /** Descriptor under which a worker inherits the socket that all of them accept on. */

@@ -1,14 +1,15 @@
 import { systemClock } from '../../../lib/clock.ts';
+import { libError } from '../../../lib/errors.ts';
 import type { Logger } from '../../../lib/log.ts';
 import { codecacheError } from '../../errors.ts';
 import type { CacheServeConfig } from '../../config/schema.ts';
 import { LocalKeeper } from '../objects/local-keeper.ts';
 import { verifyObjects } from '../objects/verify-objects.ts';
 import { takeCacheDirectory } from '../operations/cache-directory.ts';
-import { mergeStats } from '../operations/cache-stats.ts';
 import { openControlSocket } from '../operations/control-socket.ts';
 import type { AllStats, Control } from '../operations/control-socket.ts';
 import { purge } from '../operations/offline-control.ts';
+import { StatsSum } from '../operations/stats-sum.ts';
 import type { PrimaryCalls, WorkerOptions } from './calls.ts';
 import { openListeningSocket } from './listening-socket.ts';
 import { WorkerPool } from './worker-pool.ts';
@@ -50,6 +51,8 @@ export async function startPrimary(options: {
   const keeper = new LocalKeeper({ directory, maxBytes: config.maxStoreBytes, log });
   await keeper.load();
 
+  const startedMs = performance.now();
+  const sum = new StatsSum();
   let outOfService = false;
   let restarting: Promise<{ processes: number }> | undefined;
   const calls: PrimaryCalls = {
@@ -59,9 +62,14 @@ export async function startPrimary(options: {
     pin: (view, sha256s) => keeper.pin(view, sha256s),
     makeRoom: bytes => keeper.makeRoom(bytes),
     totals: async () => (await stats()).total,
+    lastWords: (pid, last) => sum.heard(pid, last),
   };
   const pool = new WorkerPool({
-    fork: number => new WorkerProcess({ number, listeningFd: socket.fd, primary: calls }),
+    fork: number => {
+      const worker = new WorkerProcess({ number, listeningFd: socket.fd, primary: calls });
+      void worker.ended.then(() => sum.ended(worker.pid ?? 0));
+      return worker;
+    },
     log,
     clock: systemClock,
   });
@@ -75,11 +83,13 @@ export async function startPrimary(options: {
     const processes = answers.flatMap((answer, index) =>
       answer.status === 'fulfilled' ? { pid: workers[index]!.pid!, stats: answer.value } : [],
     );
-    const sum = mergeStats(processes.map(({ stats: own }) => own));
-    return {
-      total: { ...sum, disk: keeper.usage(), missing: planned - processes.length, replaced },
-      processes,
-    };
+    const here = new Set(pool.workers.map(({ pid }) => pid));
+    for (const { pid, stats: own } of processes) if (here.has(pid)) sum.heard(pid, own);
+    const total = sum.total();
+    if (total === undefined) throw nobodyAnswers(directory);
+    const upSeconds = Math.round((performance.now() - startedMs) / 1000);
+    const missing = planned - processes.length;
+    return { total: { ...total, upSeconds, disk: keeper.usage(), missing, replaced }, processes };
   };
 
   const control: Control = {
@@ -138,6 +148,14 @@ function planOf(config: CacheServeConfig, outOfService: boolean): PoolPlan {
   };
   return { count: config.processes, options, drainSeconds: config.drainSeconds };
 }
+
+const nobodyAnswers = (where: string) =>
+  libError({
+    code: 'E_TIMEOUT',
+    message: 'No process of the cache says what it counted.',
+    where,
+    fix: 'The log says whether its processes end.',
+  });
 
 const notInARestart = ({ dir, listen }: CacheServeConfig) =>
   codecacheError({

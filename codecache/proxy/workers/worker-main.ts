@@ -16,6 +16,7 @@ const TOTALS_MS = 1500;
 /** There is no primary any more: another cache may want to start. */
 const ORPHAN: Farewell = { drainSeconds: 1, idleSeconds: 0 };
 const TERM: Farewell = { drainSeconds: 10, idleSeconds: 5 };
+const LAST_WORDS_MS = 500;
 /** Between looks for connections that are left. */
 const LOOK_MS = 50;
 
@@ -55,6 +56,7 @@ async function drained({ drainSeconds, idleSeconds }: Farewell): Promise<void> {
   const idleUntilMs = performance.now() + idleSeconds * 1000;
   while (server.connections() > 0 && performance.now() < idleUntilMs) await systemClock.sleep(LOOK_MS);
   await server.close(Math.max(0, drainSeconds - idleSeconds) * 1000);
+  await primary.ask('lastWords', LAST_WORDS_MS, process.pid, server.stats()).catch(() => undefined);
 }
 
 process.on('disconnect', () => {
