@@ -15,8 +15,9 @@ import { HotAnswers } from './front/hot-answers.ts';
 import { REVERSE, originKey } from './front/request-target.ts';
 import { startFront } from './front/start-front.ts';
 import { AnswerCache } from './metadata/answer-cache.ts';
-import type { View } from './metadata/answer-cache.ts';
+import type { View } from './metadata/kept-metadata.ts';
 import { AnswerStore } from './metadata/answer-store.ts';
+import { ChannelFollower } from './metadata/follow-channels.ts';
 import type { DiskKeeper } from './objects/disk-keeper.ts';
 import { MemoryTier } from './objects/memory-tier.ts';
 import { ObjectCache } from './objects/object-cache.ts';
@@ -111,6 +112,13 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
   const { idleSeconds } = { ...defaultLimits, ...options.limits };
   const hot = new HotAnswers({ via: `1.1 ${pseudonym}`, idleSeconds });
   const metadata = new AnswerCache({ store: answers, clock, maxBytes: options.maxMetadataBytes });
+  const follower = new ChannelFollower({
+    answers: metadata,
+    objects,
+    keeper,
+    via: `1.1 ${pseudonym}`,
+    log,
+  });
   for (const view of views.values()) await metadata.recall(view);
   const handler = new RequestHandler({
     views,
@@ -197,7 +205,8 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
       leaving = true;
       await server.close(graceMs);
       await pool.close();
-      await answers.close();
+      await follower.close();
+      answers.close();
       await objects.close();
       await accessLog?.close();
     },

@@ -1,27 +1,19 @@
 import type { Clock } from '../../../lib/clock.ts';
 import { PilotageError } from '../../../lib/errors.ts';
 import { codecacheError } from '../../errors.ts';
-import { objectName } from '../../http/object-name.ts';
 import type { ObjectName } from '../../http/object-name.ts';
 import type { HowAnswered } from '../front/answer-head.ts';
 import type { HeldBody } from '../objects/body-source.ts';
 import type { Upstream } from '../upstreams/upstream.ts';
-import type { Upstreams } from '../upstreams/upstreams.ts';
 import type { AnswerStore } from './answer-store.ts';
 import type { Answer } from './answer.ts';
 import { askUpstream } from './ask-upstream.ts';
+import { KeptMetadata } from './kept-metadata.ts';
+import type { View } from './kept-metadata.ts';
 import { readSigned } from './read-signed.ts';
 import { RenewalLimits } from './renewal-limits.ts';
-import { SignedNames } from './signed-names.ts';
 import { Variants } from './vary.ts';
 import type { Wish } from './wish.ts';
-
-/** Whom a request is answered from, and under which name its answers are kept. */
-export interface View {
-  /** Empty for all upstreams together, else the origin that the request names. */
-  readonly id: string;
-  readonly upstreams: Upstreams;
-}
 
 export interface Answered {
   how: HowAnswered;
@@ -40,10 +32,17 @@ export interface MetadataStats {
   staleServed: number;
 }
 
+/** A hung upstream holds no one up for longer who can have a stale answer (RFC 5861 4: it failed then). */
+const PATIENCE_MS = 3000;
+
+const CHOSEN_MS = 600_000;
+
 interface Known {
-  names: SignedNames;
+  kept: KeptMetadata;
   variants: Variants;
   limits: RenewalLimits;
+  /** The upstream that a client's no-cache led to. */
+  chosen: { upstream: string; untilMs: number } | undefined;
 }
 
 /**
@@ -56,22 +55,20 @@ export class AnswerCache {
   readonly #store: AnswerStore;
   readonly #clock: Clock;
   readonly #maxBytes: number;
-  readonly #changed: (view: View) => void;
+  #changed: (view: View) => void = () => undefined;
   readonly #known = new Map<string, Known>();
   readonly #flights = new Map<string, Promise<Answered>>();
   readonly #counts = { checked: 0, unchecked: 0, forcedRenewals: 0, refusedRenewals: 0, staleServed: 0 };
 
-  constructor(options: {
-    store: AnswerStore;
-    clock: Clock;
-    maxBytes: number;
-    /** Told when other signed metadata than before is kept for a view. */
-    changed?: (view: View) => void;
-  }) {
+  constructor(options: { store: AnswerStore; clock: Clock; maxBytes: number }) {
     this.#store = options.store;
     this.#clock = options.clock;
     this.#maxBytes = options.maxBytes;
-    this.#changed = options.changed ?? (() => undefined);
+  }
+
+  /** Calls back when other signed metadata than before is kept for a view. */
+  onChanged(listener: (view: View) => void): void {
+    this.#changed = listener;
   }
 
   stats(): MetadataStats {
@@ -79,17 +76,9 @@ export class AnswerCache {
     return { answers: { count: answers, bytes }, ...this.#counts };
   }
 
-  /** Reads what an earlier run kept of a view, so that its files can be checked from the first request on. */
-  async recall(view: View): Promise<void> {
-    const name = objectName(TIMESTAMP);
-    const kept = await this.#store.find(keyIn(view, name));
-    if (kept !== undefined) await this.#learn(view, name, kept);
-  }
-
-  /** A kept file of a view, for whoever reads what the metadata says; nobody is asked. */
-  async kept(view: View, path: string): Promise<Buffer | undefined> {
-    const answer = await this.#store.find(`${view.id}/${path}`);
-    return answer?.status === 200 ? answer.body : undefined;
+  /** Reads what an earlier run kept of a view. */
+  recall(view: View): Promise<void> {
+    return this.#of(view).kept.recall();
   }
 
   /**
@@ -100,7 +89,7 @@ export class AnswerCache {
    */
   async get(view: View, name: ObjectName, wish: Wish): Promise<Answered> {
     const known = this.#of(view);
-    const base = keyIn(view, name);
+    const base = known.kept.keyOf(name);
     for (;;) {
       const key = known.variants.key(base, wish.fields ?? {});
       const stored = this.#store.get(key);
@@ -110,15 +99,17 @@ export class AnswerCache {
         wish.onlyIfCached !== true &&
         (this.#flights.has(forcedKey) || this.#force(known.limits, key));
       if (stored !== undefined && !forced && this.#isFresh(stored)) return { how: 'hit', answer: stored };
-      if (wish.onlyIfCached === true) return this.#onlyKept(view, name, key);
+      if (wish.onlyIfCached === true) return this.#onlyKept(known, name, key);
       const flightKey = forced ? forcedKey : key;
       const running = this.#flights.get(flightKey);
       if (running === undefined) {
-        const flight = this.#renew(view, name, key, { ...wish, noCache: forced });
+        const flight = this.#renew(view, name, key, { ...wish, noCache: forced }).finally(() =>
+          this.#flights.delete(flightKey),
+        );
         this.#flights.set(flightKey, flight);
-        return flight.finally(() => this.#flights.delete(flightKey));
+        return this.#patiently(flight, stored);
       }
-      const { how, answer } = await running;
+      const { how, answer } = await this.#patiently(running, stored);
       // The answer may be for those only who sent what the first of them sent.
       if (answer.key === known.variants.key(base, wish.fields ?? {}))
         return { how: how === 'miss' ? 'joined' : how, answer };
@@ -134,11 +125,12 @@ export class AnswerCache {
     };
   }
 
-  #of({ id }: View): Known {
-    let known = this.#known.get(id);
+  #of(view: View): Known {
+    let known = this.#known.get(view.id);
     if (known === undefined) {
-      known = { names: new SignedNames(), variants: new Variants(), limits: new RenewalLimits(this.#clock) };
-      this.#known.set(id, known);
+      const kept = new KeptMetadata(view, this.#store, () => this.#changed(view));
+      known = { kept, variants: new Variants(), limits: new RenewalLimits(this.#clock), chosen: undefined };
+      this.#known.set(view.id, known);
     }
     return known;
   }
@@ -147,14 +139,32 @@ export class AnswerCache {
     return this.#clock.now() < freshness.freshUntilMs;
   }
 
+  /** Waits for an answer; not for longer than {@link PATIENCE_MS} where a stale one may be given instead. */
+  async #patiently(flight: Promise<Answered>, stored: Answer | undefined): Promise<Answered> {
+    if (stored === undefined || !this.#isUsable(stored)) return flight;
+    const over = new AbortController();
+    const tooLong = this.#clock.sleep(PATIENCE_MS, over.signal).then((): Answered => {
+      this.#counts.staleServed += 1;
+      // Its end is of use to those who come later.
+      flight.catch(() => undefined);
+      return { how: 'stale', answer: stored };
+    });
+    tooLong.catch(() => undefined);
+    return Promise.race([flight, tooLong]).finally(() => over.abort());
+  }
+
+  #isUsable({ freshness }: Answer): boolean {
+    return this.#clock.now() < freshness.usableUntilMs;
+  }
+
   #force(limits: RenewalLimits, key: string): boolean {
     const forced = limits.force(key);
     this.#counts[forced ? 'forcedRenewals' : 'refusedRenewals'] += 1;
     return forced;
   }
 
-  async #onlyKept(view: View, name: ObjectName, key: string): Promise<Answered> {
-    const answer = await this.#find(view, name, key);
+  async #onlyKept({ kept }: Known, name: ObjectName, key: string): Promise<Answered> {
+    const answer = await kept.find(name, key);
     if (answer !== undefined && this.#isFresh(answer)) return { how: 'hit', answer };
     throw codecacheError({
       code: 'E_NOT_CACHED',
@@ -164,63 +174,70 @@ export class AnswerCache {
     });
   }
 
-  /** What is kept under a key, by whichever process; not what the metadata above it turned out to contradict. */
-  async #find(view: View, name: ObjectName, key: string): Promise<Answer | undefined> {
-    const before = this.#store.get(key);
-    const found = await this.#store.find(key);
-    if (found === undefined || found === before) return found;
-    if (!this.#stands(view, name, found)) return undefined;
-    await this.#learn(view, name, found);
-    return found;
-  }
-
   async #renew(view: View, name: ObjectName, key: string, wish: Wish): Promise<Answered> {
-    const { names, limits } = this.#of(view);
-    const stored = await this.#find(view, name, key);
+    const known = this.#of(view);
+    const { kept, limits } = known;
+    const stored = await kept.find(name, key);
     if (stored !== undefined && !wish.noCache && this.#isFresh(stored)) return { how: 'hit', answer: stored };
-    const stranger = stored === undefined && !names.expects(name);
+    const usable = stored !== undefined && this.#isUsable(stored);
+    const stranger = stored === undefined && !kept.names.expects(name);
     if (stranger && !limits.stranger()) throw busy(name.path);
+    let unasked = [...view.upstreams.order()].length;
     let failure: unknown;
     let older: Answered | undefined;
     let missing: Answered | undefined;
-    for (const upstream of this.#order(view, name, wish, stored)) {
+    for (const upstream of view.upstreams.order({
+      prefer: this.#preferred(view, name),
+      avoid: wish.noCache ? stored?.upstream : undefined,
+      lastResort: !usable || wish.noCache,
+    })) {
+      unasked -= 1;
       try {
         const answered = await this.#ask(view, upstream, name, stored, wish);
         if (answered.answer.status !== 200) {
           // The next root not being there is the normal answer; anything else missing may be at the next upstream.
-          if (name.kind === 'root' && !wish.noCache) return await this.#keep(view, name, key, answered);
+          if (name.kind === 'root' && !wish.noCache) return await this.#keep(kept, name, key, answered);
           missing ??= answered;
-        } else if (!wish.noCache && this.#isOlder(names, name, answered)) {
+        } else if (!wish.noCache && this.#isOlder(kept, name, answered)) {
           if (older === undefined || versionOf(answered) > versionOf(older)) older = answered;
         } else {
           if (stranger) limits.found();
-          return await this.#keep(view, name, key, answered);
+          if (
+            wish.noCache &&
+            name.kind === 'timestamp' &&
+            stored !== undefined &&
+            upstream.url !== stored.upstream
+          )
+            known.chosen = { upstream: upstream.url, untilMs: this.#clock.monotonic() + CHOSEN_MS };
+          return await this.#keep(kept, name, key, answered);
         }
       } catch (error) {
         if (!(error instanceof PilotageError)) throw error;
         failure = error;
       }
     }
-    if (failure !== undefined && stored !== undefined && this.#clock.now() < stored.freshness.usableUntilMs) {
+    const answered = older ?? missing;
+    if (usable && (failure !== undefined || unasked > 0)) {
       this.#counts.staleServed += 1;
       return { how: 'stale', answer: stored };
     }
-    // All of them say so: the repository was set up anew, or the newer one never was its own.
-    if (older !== undefined) return this.#keep(view, name, key, older);
-    if (missing !== undefined) return this.#keep(view, name, key, missing);
+    // All of them say so: what was newer is no more, or never was theirs.
+    if (answered !== undefined) return this.#keep(kept, name, key, answered);
     throw failure ?? noUpstream(name.path);
   }
 
-  /** One whole refresh is taken from one upstream as long as that can give it: from whom the timestamp is. */
-  #order(view: View, name: ObjectName, { noCache }: Wish, stored: Answer | undefined): Iterable<Upstream> {
-    const { timestamp } = this.#of(view).names;
-    return view.upstreams.order({
-      prefer: name.kind === 'versioned' ? timestamp?.upstream : undefined,
-      avoid: noCache ? stored?.upstream : undefined,
-    });
+  /**
+   * One whole refresh is taken from one upstream as long as that can give it: from whom the timestamp is. The timestamp
+   * itself is asked of the first in order, or for some time of whom a client's no-cache led to: it knew the first to be bad.
+   */
+  #preferred(view: View, name: ObjectName): string | undefined {
+    const { kept, chosen } = this.#of(view);
+    if (name.kind === 'versioned') return kept.names.timestamp?.upstream;
+    const holds = name.kind === 'timestamp' && this.#clock.monotonic() < (chosen?.untilMs ?? 0);
+    return holds ? chosen?.upstream : undefined;
   }
 
-  #isOlder(names: SignedNames, name: ObjectName, answered: Answered): boolean {
+  #isOlder({ names }: KeptMetadata, name: ObjectName, answered: Answered): boolean {
     return name.kind === 'timestamp' && versionOf(answered) < (names.timestamp?.version ?? 0);
   }
 
@@ -231,13 +248,13 @@ export class AnswerCache {
     stored: Answer | undefined,
     wish: Wish,
   ): Promise<Answered> {
-    const { names, variants } = this.#of(view);
-    const base = keyIn(view, name);
+    const { kept, variants } = this.#of(view);
+    const base = kept.keyOf(name);
     const { how, answer, nominated } = await askUpstream({
       upstreams: view.upstreams,
       upstream,
       name,
-      named: names.named(name.path),
+      named: kept.names.named(name.path),
       // What one upstream calls by a tag, another may call something else.
       stored: stored?.status === 200 && stored.upstream === upstream.url ? stored : undefined,
       wish,
@@ -246,44 +263,21 @@ export class AnswerCache {
       maxBytes: this.#maxBytes,
     });
     if (how === 'miss' && answer.status === 200 && name.kind === 'versioned')
-      this.#counts[names.judge(name, answer) === 'fits' ? 'checked' : 'unchecked'] += 1;
-    const key = variants.learn(base, nominated, wish.fields ?? {}, extra => this.#store.drop(extra));
+      this.#counts[kept.names.judge(name, answer) === 'fits' ? 'checked' : 'unchecked'] += 1;
+    const key = variants.learn(base, nominated, wish.fields ?? {}, extra => void this.#store.drop(extra));
     return { how, answer: { ...answer, key } };
   }
 
-  async #keep(view: View, name: ObjectName, asked: string, answered: Answered): Promise<Answered> {
-    const { answer, how } = answered;
-    if (answer.freshness.storable) this.#store.put(answer);
-    else this.#store.drop(asked);
-    if (how === 'miss' && answer.status === 200) await this.#learn(view, name, answer);
+  async #keep(kept: KeptMetadata, name: ObjectName, asked: string, answered: Answered): Promise<Answered> {
+    const { answer } = answered;
+    if (answer.freshness.storable) await kept.keep(name, answer);
+    else {
+      await this.#store.drop(asked);
+      await kept.learn(name, answer);
+    }
     return answered;
   }
-
-  /** Takes in what a kept file says of others, and holds it against those of them that were kept before. */
-  async #learn(view: View, name: ObjectName, kept: Answer): Promise<void> {
-    const { names } = this.#of(view);
-    for (const path of names.learn(name, kept)) {
-      const below = objectName(path);
-      const answer = await this.#store.find(keyIn(view, below));
-      if (answer?.status === 200 && this.#stands(view, below, answer)) await this.#learn(view, below, answer);
-    }
-    if (name.kind === 'timestamp' || name.kind === 'versioned') this.#changed(view);
-  }
-
-  /** False, and it is gone, when a kept file is not the one that the metadata above it names. */
-  #stands(view: View, name: ObjectName, answer: Answer): boolean {
-    const verdict = answer.status === 200 ? this.#of(view).names.judge(name, answer) : 'unknown';
-    if (typeof verdict === 'string') return true;
-    this.#store.drop(answer.key);
-    const from = [...view.upstreams.order()].find(({ url }) => url === answer.upstream);
-    if (from !== undefined) view.upstreams.blame(from, name.path, verdict.expected, verdict.found);
-    return false;
-  }
 }
-
-const TIMESTAMP = 'metadata/timestamp.json';
-
-const keyIn = ({ id }: View, { path }: ObjectName): string => `${id}/${path}`;
 
 function versionOf({ answer }: Answered): number {
   const read = readSigned(answer.body);

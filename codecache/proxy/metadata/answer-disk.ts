@@ -8,13 +8,15 @@ import { sha256Of } from './answer.ts';
 import type { Answer } from './answer.ts';
 
 const MAX_FILE_BYTES = 16 << 20;
+/** Share of the bounds that is written from one look at the directory to the next. */
+const SWEEP_EVERY = 1 / 16;
 /** A temporary file that is older was left by a process that was killed. */
 const ABANDONED_MS = 600_000;
 
 const text = z.string().max(4096);
 const Head = z.object({
   key: text,
-  status: z.literal(200),
+  status: z.literal([200, 404, 410]),
   contentType: text,
   cacheControl: text,
   etag: text.optional(),
@@ -46,8 +48,6 @@ export interface AnswerDiskOptions {
 export class AnswerDisk {
   readonly #options: AnswerDiskOptions;
   readonly #directory: string;
-  readonly #waiting = new Map<string, Answer>();
-  #writing: Promise<void> | undefined;
   #unswept = 0;
   #failing = false;
 
@@ -64,8 +64,6 @@ export class AnswerDisk {
 
   /** Undefined when it is not there; a damaged file is removed and named in the log. */
   async read(key: string): Promise<Answer | undefined> {
-    const waiting = this.#waiting.get(key);
-    if (waiting !== undefined) return waiting;
     const file = this.#file(key);
     try {
       const answer = decode(await readFileBounded(file, MAX_FILE_BYTES));
@@ -79,49 +77,23 @@ export class AnswerDisk {
     }
   }
 
-  /** Writes behind: several writes of one name become the last of them. */
-  write(answer: Answer): void {
-    this.#waiting.set(answer.key, answer);
-    this.#writing ??= this.#drain();
-  }
-
-  async remove(key: string): Promise<void> {
-    this.#waiting.delete(key);
-    await rm(this.#file(key), { force: true }).catch(() => undefined);
-  }
-
-  /** Leaves unwritten what waits to be written. */
-  forget(): void {
-    this.#waiting.clear();
-  }
-
-  /** Waits for what is being written. */
-  async flush(): Promise<void> {
-    await this.#writing;
-  }
-
-  async #drain(): Promise<void> {
-    for (const [key, answer] of this.#waiting) {
-      await this.#writeOne(answer);
-      // One that came meanwhile is written in its turn.
-      if (this.#waiting.get(key) === answer) this.#waiting.delete(key);
-    }
-    this.#writing = undefined;
-    if (this.#waiting.size > 0) this.#writing = this.#drain();
-  }
-
-  async #writeOne(answer: Answer): Promise<void> {
+  async write(answer: Answer): Promise<void> {
     const bytes = encode(answer);
     try {
       await writeFileAtomic(this.#file(answer.key), bytes);
       this.#failing = false;
     } catch (error) {
+      // Once for as long as it goes on: a full disk is no news at each answer.
       if (!this.#failing)
         this.#options.log.warn({ name: answer.key, err: error }, 'answers cannot be written to disk');
       this.#failing = true;
     }
-    this.#unswept += 1 + (16 * bytes.length) / this.#options.maxBytes;
-    if (this.#unswept > Math.max(1, this.#options.maxAnswers / 16)) await this.#sweep();
+    this.#unswept += 1 / this.#options.maxAnswers + bytes.length / this.#options.maxBytes;
+    if (this.#unswept > SWEEP_EVERY) await this.#sweep();
+  }
+
+  async remove(key: string): Promise<void> {
+    await rm(this.#file(key), { force: true }).catch(() => undefined);
   }
 
   /** Counts what is there, also of other processes, and makes room below four fifths of the bounds. */

@@ -30,7 +30,6 @@ export class AnswerStore {
   readonly #purged = () => {
     this.#kept.clear();
     this.#missing.clear();
-    this.#disk.forget();
   };
 
   constructor({ directory, maxBytes, log }: { directory: string; maxBytes: number; log: Logger }) {
@@ -49,10 +48,8 @@ export class AnswerStore {
     watchFile(this.#marker, { interval: PURGE_POLL_MS, persistent: false }, this.#purged);
   }
 
-  /** Waits for what is being written. */
-  async close(): Promise<void> {
+  close(): void {
     unwatchFile(this.#marker, this.#purged);
-    await this.#disk.flush();
   }
 
   get(key: string): Answer | undefined {
@@ -74,17 +71,17 @@ export class AnswerStore {
     return written;
   }
 
-  /** Keeps an answer; that something is missing is kept in memory only. */
-  put(answer: Answer): void {
+  /** Keeps an answer, with `durable` on disk too. */
+  async put(answer: Answer, durable: boolean): Promise<void> {
     this.#hold(answer);
-    if (answer.status === 200) this.#disk.write(answer);
-    else void this.#disk.remove(answer.key);
+    if (durable) await this.#disk.write(answer);
+    else await this.#disk.remove(answer.key);
   }
 
-  drop(key: string): void {
+  async drop(key: string): Promise<void> {
     this.#kept.delete(key);
     this.#missing.delete(key);
-    void this.#disk.remove(key);
+    await this.#disk.remove(key);
   }
 
   get size(): { answers: number; bytes: number } {

@@ -5,6 +5,12 @@ export interface Meta {
   sha256: string | undefined;
 }
 
+export interface Target {
+  sha256: string;
+  /** Bytes. */
+  length: number;
+}
+
 /** Signed metadata as far as a cache reads it: no signature is judged here. */
 export interface SignedPart {
   type: string;
@@ -13,8 +19,8 @@ export interface SignedPart {
   expiresMs: number;
   /** By file name without version, `releases.json`; of a timestamp and a snapshot. */
   meta: ReadonlyMap<string, Meta>;
-  /** sha256 of targets by path; of a role of targets. */
-  targets: ReadonlyMap<string, string>;
+  /** Targets by path; of a role of targets. */
+  targets: ReadonlyMap<string, Target>;
 }
 
 type Found = Record<string, unknown>;
@@ -44,10 +50,12 @@ export function readSigned(body: Buffer): SignedPart | string {
       sha256: sha256Of(value),
     });
   }
-  const targets = new Map<string, string>();
+  const targets = new Map<string, Target>();
   for (const [path, value] of entries(signed.targets)) {
     const sha256 = sha256Of(value);
-    if (sha256 !== undefined) targets.set(path, sha256);
+    const { length } = value;
+    if (sha256 !== undefined && Number.isSafeInteger(length))
+      targets.set(path, { sha256, length: length as number });
   }
   return {
     type,

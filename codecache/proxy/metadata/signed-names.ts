@@ -39,6 +39,7 @@ export class SignedNames {
   readonly #named = new LRUCache<string, Named>({ max: MAX_NAMED });
   #timestamp: { version: number; upstream: string; snapshot: string | undefined } | undefined;
   #lastRoot = 0;
+  #nextRoot: number | undefined;
 
   /** The timestamp in force: its version, whose it is, and the path of the snapshot it names. */
   get timestamp(): { version: number; upstream: string; snapshot: string | undefined } | undefined {
@@ -55,12 +56,17 @@ export class SignedNames {
   }
 
   /**
-   * Whether a client has reason to ask for it: what is named, and the next root. The number of such names is small
-   * whatever clients ask for.
+   * Whether a client has reason to ask for it: what is named, and roots up to the first that is missing, which every
+   * client asks for. The number of such names is small whatever clients ask for.
    */
   expects(name: ObjectName): boolean {
-    if (name.kind === 'root') return name.version <= this.#lastRoot + 1;
+    if (name.kind === 'root') return name.version <= this.#lastRoot + 1 || name.version === this.#nextRoot;
     return name.kind === 'timestamp' || this.#named.has(name.path);
+  }
+
+  /** Takes note of what is nowhere. */
+  learnMissing(name: ObjectName): void {
+    if (name.kind === 'root') this.#nextRoot = Math.min(this.#nextRoot ?? Infinity, name.version);
   }
 
   /**
@@ -69,7 +75,10 @@ export class SignedNames {
    * @returns paths that are named now and were not, or otherwise.
    */
   learn(name: ObjectName, kept: Body): string[] {
-    if (name.kind === 'root') this.#lastRoot = Math.max(this.#lastRoot, name.version);
+    if (name.kind === 'root') {
+      this.#lastRoot = Math.max(this.#lastRoot, name.version);
+      if (this.#lastRoot >= (this.#nextRoot ?? Infinity)) this.#nextRoot = undefined;
+    }
     const snapshot = name.kind === 'versioned' && name.role === 'snapshot';
     if (name.kind !== 'timestamp' && !(snapshot && this.judge(name, kept) === 'fits')) return [];
     const read = readSigned(kept.body);
