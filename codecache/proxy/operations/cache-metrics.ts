@@ -122,6 +122,11 @@ export function cacheMetrics(stats: CacheStats): string {
       one(memory.objects),
     ),
     gauge('pilotage_cache_memory_bytes', 'Their bytes.', one(memory.bytes)),
+    counter(
+      'pilotage_cache_memory_evicted_total',
+      'Objects that went out of memory for others.',
+      one(memory.evicted),
+    ),
     gauge('pilotage_cache_disk_objects', 'Objects kept on disk.', one(disk.objects)),
     gauge('pilotage_cache_disk_bytes', 'Their bytes.', one(disk.bytes)),
     gauge(

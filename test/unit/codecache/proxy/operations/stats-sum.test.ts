@@ -30,7 +30,7 @@ const stats = (changes: Partial<CacheStats> = {}): CacheStats => ({
   latency: { hit: { counts: [9, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0], sum: 0.5 } },
   lostLines: 0,
   disk: NOTHING_KEPT,
-  memory: { objects: 2, bytes: 128, hits: 4 },
+  memory: { objects: 2, bytes: 128, hits: 4, evicted: 5 },
   answers: { answers: 3, bytes: 96 },
   upstreams: [],
   ...changes,
