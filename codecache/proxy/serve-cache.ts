@@ -158,6 +158,7 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
       lostLines: accessLog?.lost ?? 0,
       disk: own?.usage() ?? NOTHING_KEPT,
       answers: answers.size,
+      metadata: metadata.stats(),
       memory: held,
       upstreams,
     };

@@ -20,9 +20,8 @@ export interface Answered {
   answer: Answer;
 }
 
-/** Counts since the start, and what is held. */
+/** Counts since the start. */
 export interface MetadataStats {
-  answers: { count: number; bytes: number };
   /** Versioned files that were compared with what the metadata above names, and those that could not be, yet. */
   checked: number;
   unchecked: number;
@@ -58,7 +57,13 @@ export class AnswerCache {
   #changed: (view: View) => void = () => undefined;
   readonly #known = new Map<string, Known>();
   readonly #flights = new Map<string, Promise<Answered>>();
-  readonly #counts = { checked: 0, unchecked: 0, forcedRenewals: 0, refusedRenewals: 0, staleServed: 0 };
+  readonly #counts: MetadataStats = {
+    checked: 0,
+    unchecked: 0,
+    forcedRenewals: 0,
+    refusedRenewals: 0,
+    staleServed: 0,
+  };
 
   constructor(options: { store: AnswerStore; clock: Clock; maxBytes: number }) {
     this.#store = options.store;
@@ -72,8 +77,7 @@ export class AnswerCache {
   }
 
   stats(): MetadataStats {
-    const { answers, bytes } = this.#store.size;
-    return { answers: { count: answers, bytes }, ...this.#counts };
+    return { ...this.#counts };
   }
 
   /** Reads what an earlier run kept of a view. */

@@ -1,3 +1,4 @@
+import type { MetadataStats } from '../metadata/answer-cache.ts';
 import type { DiskUsage } from '../objects/local-keeper.ts';
 import type { MemoryStats } from '../objects/memory-tier.ts';
 import { mergeUpstreamStats } from '../upstreams/upstream-stats.ts';
@@ -61,6 +62,8 @@ export interface CacheStats extends Counters {
   memory: MemoryStats;
   /** Metadata in memory, all processes together. */
   answers: { answers: number; bytes: number };
+  /** What became of metadata before it was kept, and of requests to go past the cache. */
+  metadata: MetadataStats;
   upstreams: UpstreamStats[];
 }
 

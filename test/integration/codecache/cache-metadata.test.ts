@@ -124,6 +124,7 @@ test('a snapshot or role that is not the one named above it is not kept, its ups
     const answer = await cache.ask(path);
     assert.ok(answer.body.equals(tree.get(path)!), role);
   }
+  assert.ok(cache.stats().metadata.checked >= 4);
   const [blamed, trusted] = cache.stats().upstreams;
   assert.ok(blamed!.blamed >= 1 && trusted!.blamed === 0);
 });
@@ -261,6 +262,7 @@ test('no-cache reaches the origin once in three seconds for a name, whoever asks
   const all = await Promise.all(Array.from({ length: 20 }, () => cache.ask(TIMESTAMP, NO_CACHE)));
   assert.ok(all.every(({ status, body }) => status === 200 && body.equals(tree.get(TIMESTAMP)!)));
   assert.equal(origin.count(TIMESTAMP), 2);
+  assert.equal(cache.stats().metadata.forcedRenewals, 1);
   clock.advance(4);
   await cache.ask(TIMESTAMP, NO_CACHE);
   assert.equal(origin.count(TIMESTAMP), 3);

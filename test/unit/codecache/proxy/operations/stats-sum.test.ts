@@ -32,6 +32,7 @@ const stats = (changes: Partial<CacheStats> = {}): CacheStats => ({
   disk: NOTHING_KEPT,
   memory: { objects: 2, bytes: 128, hits: 4, evicted: 5 },
   answers: { answers: 3, bytes: 96 },
+  metadata: { checked: 4, unchecked: 1, forcedRenewals: 2, refusedRenewals: 3, staleServed: 5 },
   upstreams: [],
   ...changes,
 });
