@@ -120,7 +120,7 @@ export class DiskTier {
   async commit(file: IncomingFile, sha256: string): Promise<void> {
     const path = this.#path(sha256);
     try {
-      await file.sync();
+      await file.finish(this.#clock.now());
       await ensureDirectory(dirname(path));
       await replace(file.path, path);
       await syncDirectory(dirname(path));

@@ -41,9 +41,13 @@ export class IncomingFile {
     return readLent(this.#handle.fd, this.#pool, position, end);
   }
 
-  /** @throws what the system says: a disk may take bytes and fail only here. */
-  sync(): Promise<void> {
-    return this.#handle.sync();
+  /**
+   * Brings all of it to disk. Its time is one of whole seconds, which stays the same to the bit when uses of the object
+   * are noted. @throws what the system says: a disk may take bytes and fail only here.
+   */
+  async finish(storedMs: number): Promise<void> {
+    await this.#handle.utimes(Date.now() / 1000, Math.floor(storedMs / 1000));
+    await this.#handle.sync();
   }
 
   /** Removes its name; who still reads it can. */

@@ -205,7 +205,9 @@ export class LocalKeeper implements DiskKeeper {
   /** For the order of use at the next start; a file that is gone or a disk that takes no note costs just that. */
   async #noteUse(path: string): Promise<void> {
     const info = await stat(path).catch(() => undefined);
-    if (info !== undefined) await utimes(path, Date.now() / 1000, info.mtimeMs / 1000).catch(() => undefined);
+    if (info === undefined) return;
+    const storedSeconds = Math.floor(info.mtimeMs / 1000);
+    await utimes(path, Date.now() / 1000, storedSeconds).catch(() => undefined);
   }
 
   async #clearIncoming(inUse: (pid: number) => boolean): Promise<void> {

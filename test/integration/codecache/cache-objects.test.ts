@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
@@ -292,6 +292,10 @@ test('without memory the disk serves; a file is looked at once by each process, 
   }
   assert.equal(origin.count(nameOf(large)), 1);
   const path = objectPath(directory, sha256(small));
+  const { mtimeMs } = await stat(path);
+  assert.equal(mtimeMs % 1000, 0, 'noting a use leaves it the file that was looked at');
+  await get(`${one.url}/${nameOf(small)}`);
+  assert.equal((await stat(path)).mtimeMs, mtimeMs);
   const damaged = Buffer.from(await readFile(path));
   damaged[9]! ^= 1;
   await rm(path);
