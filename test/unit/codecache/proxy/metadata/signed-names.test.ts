@@ -50,6 +50,7 @@ test('another hash or another length does not fit, and who named it is told', ()
   assert.match(verdict.expected, new RegExp(`${snapshot.sha256}.*${UPSTREAM}`));
   assert.match(verdict.found, new RegExp(other.sha256));
   assert.deepEqual(known.learn(names.snapshot, other), []);
+  assert.equal(typeof known.judge(names.snapshot, { ...snapshot, sha256: other.sha256 }), 'object');
   const longer = { ...snapshot, body: Buffer.concat([snapshot.body, Buffer.from(' ')]) };
   assert.equal(typeof known.judge(names.snapshot, longer), 'object');
 });
