@@ -90,33 +90,40 @@ const bad: Record<string, Bad> = {
   outdated: async t => cacheBefore(t, (await startStoreDaemon(t, outdated)).url),
 };
 
-for (const [what, start] of Object.entries(bad)) {
-  test(`two caches, one of them ${what}: client and wrapper finish through the other`, async t => {
-    const store = await startStoreDaemon(t, lab.publicDirectory);
-    const [badUrl, good] = await Promise.all([
-      start(t),
-      startCacheDaemon(t, { upstreams: [store.url], directory: await temporaryDirectory(t) }),
-    ]);
-    const caches = [badUrl, good.url];
-    if (what === 'outdated') return assertLeft(badUrl, good.url);
-    const [fetched, wrapped] = await Promise.all([fetchByClient(caches), fetchByWrapper(t, caches)]);
-    assert.equal(fetched.cache, good.url);
-    assert.equal(wrapped.result.cache, good.url);
-    const forges = /forges|impostor/.test(what);
-    assert.ok(
-      fetched.refusals.every(({ cache }) => cache === badUrl),
-      JSON.stringify(fetched.refusals),
+test(
+  'two caches, one of them bad: client and wrapper finish through the other',
+  { concurrency: 3 },
+  async t => {
+    const cases = Object.entries(bad).map(([what, start]) =>
+      t.test(what, async t => {
+        const store = await startStoreDaemon(t, lab.publicDirectory);
+        const [badUrl, good] = await Promise.all([
+          start(t),
+          startCacheDaemon(t, { upstreams: [store.url], directory: await temporaryDirectory(t) }),
+        ]);
+        const caches = [badUrl, good.url];
+        if (what === 'outdated') return assertLeft(badUrl, good.url);
+        const [fetched, wrapped] = await Promise.all([fetchByClient(caches), fetchByWrapper(t, caches)]);
+        assert.equal(fetched.cache, good.url);
+        assert.equal(wrapped.result.cache, good.url);
+        const forges = /forges|impostor/.test(what);
+        assert.ok(
+          fetched.refusals.every(({ cache }) => cache === badUrl),
+          JSON.stringify(fetched.refusals),
+        );
+        if (what === 'before an origin that forges objects') {
+          const blamed = await cacheStats(badUrl);
+          assert.match(blamed, /blamed [1-9]\d* times.*targets\//);
+        } else if (forges) assert.ok(fetched.refusals.length > 0, 'the cache that lied is named');
+        const ratio = await cacheStats(good.url);
+        assert.match(ratio, /\d+(\.\d+)? ?%/, 'the share of hits is shown');
+        const stats = JSON.parse(await cacheStats(good.url, '--json')) as { hits: number; misses: number };
+        assert.ok(stats.hits > 0 && stats.misses > 0, JSON.stringify(stats));
+      }),
     );
-    if (what === 'before an origin that forges objects') {
-      const blamed = await cacheStats(badUrl);
-      assert.match(blamed, /blamed [1-9]\d* times.*targets\//);
-    } else if (forges) assert.ok(fetched.refusals.length > 0, 'the cache that lied is named');
-    const ratio = await cacheStats(good.url);
-    assert.match(ratio, /\d+(\.\d+)? ?%/, 'the share of hits is shown');
-    const stats = JSON.parse(await cacheStats(good.url, '--json')) as { hits: number; misses: number };
-    assert.ok(stats.hits > 0 && stats.misses > 0, JSON.stringify(stats));
-  });
-}
+    await Promise.all(cases);
+  },
+);
 
 /** A node that has seen the newest leaves a cache that goes back behind it. */
 async function assertLeft(outdatedUrl: string, goodUrl: string): Promise<void> {

@@ -163,7 +163,7 @@ test(
     const cache = await startCacheDaemon(t, {
       upstreams: [store.url],
       directory: join(disk, 'cache'),
-      config: { memoryBytes: '16MiB' },
+      config: { memoryBytes: '24MiB' },
     });
     const load = startLoad(t, { urls: [cache.url], names: release.names, clients: 24 });
     await eachServed(load);
