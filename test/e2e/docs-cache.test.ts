@@ -41,12 +41,12 @@ test('docs/how-to/run-a-cache.md: its commands work as they stand', async t => {
   });
   assert.match(stdout, /"ready":true,"checks"/);
   assert.match(stdout, /^x-cache: MISS/im);
-  assert.match(stdout, /, 2 processes\n1 answers?, /);
+  assert.match(stdout, /, 2 processes\n[1-9]\d* answers, /);
   assert.match(stdout, /^pilotage_cache_upstream_blamed_total\{.*\} 0$/m);
   assert.match(stdout, /^restarted with 2 processes$/m);
   assert.match(stdout, /^out of service.*\nin service again$/m);
-  assert.match(stdout, /^0 objects, 0 bytes: 0 damaged$/m);
-  assert.match(stdout, /^removed 0 objects and 1 metadata answers$/m);
+  assert.match(stdout, /^\d+ objects, .*: 0 damaged$/m);
+  assert.match(stdout, /^removed 0 objects and [1-9]\d* metadata answers$/m);
   assert.match(
     await readFile(join(directory, 'access.log.1'), 'utf8'),
     /"path":"\/metadata\/timestamp.json"/,

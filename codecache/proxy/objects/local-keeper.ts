@@ -28,7 +28,7 @@ const PINNED_AT_MOST = 0.9;
  */
 export class LocalKeeper implements DiskKeeper {
   readonly #directory: string;
-  readonly #maxBytes: number;
+  #maxBytes: number;
   readonly #log: Logger;
   /** Bytes by name, least recently used first. */
   readonly #kept = new Map<string, number>();
@@ -101,6 +101,13 @@ export class LocalKeeper implements DiskKeeper {
     }
     this.#log.warn({ wanted, removed }, 'the disk is full; objects were removed to make room');
     return removed;
+  }
+
+  /** Another quota from now on: what is over it goes. */
+  async resize(maxBytes: number): Promise<void> {
+    this.#maxBytes = maxBytes;
+    this.#judgePins();
+    await this.#clean();
   }
 
   onForgotten(listener: (sha256s: readonly string[]) => void): void {

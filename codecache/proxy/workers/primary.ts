@@ -109,6 +109,7 @@ export async function startPrimary(options: {
     if (next.dir !== directory || next.listen !== listen) throw notInARestart(next);
     log.info({ processes: next.processes }, 'restarting');
     await pool.run(planOf(next, outOfService));
+    await keeper.resize(next.maxStoreBytes);
     log.info({ processes: next.processes }, 'restarted');
     return { processes: next.processes };
   }

@@ -120,6 +120,17 @@ test('restarted three times under load, from one process to two and back: no req
   );
 });
 
+test('a restart with a smaller quota makes room at once', async t => {
+  const cache = await cacheOf(t);
+  await get(`${cache.url}/${nameOf(large)}`);
+  await waitUntil('it is kept', async () => (await cache.control.stats()).total.disk.objects === 1);
+  const config = join(cache.directory, 'cache.json');
+  const settings = JSON.parse(await readFile(config, 'utf8')) as object;
+  await writeFile(config, JSON.stringify({ ...settings, maxStoreBytes: '1MiB' }));
+  await cache.control.restart();
+  assert.equal((await cache.control.stats()).total.disk.objects, 0);
+});
+
 test('a configuration that is wrong changes nothing, and is named to whoever restarts and in the log', async t => {
   const cache = await cacheOf(t);
   const config = join(cache.directory, 'cache.json');
