@@ -14,7 +14,7 @@ import { bodyFields, validatorFields } from './answer-head.ts';
 import type { AnswerHead, Fields, HowAnswered } from './answer-head.ts';
 import type { HotAnswers } from './hot-answers.ts';
 import { portionOf } from './portion.ts';
-import { REVERSE, readTarget } from './request-target.ts';
+import { readTarget } from './request-target.ts';
 
 export interface RequestHandlerParts {
   views: ReadonlyMap<string, View>;
@@ -43,6 +43,7 @@ interface Exchange {
   request: IncomingMessage;
   response: ServerResponse;
   view: View;
+  path: string;
   /** The caches the request came through, this one last. */
   via: string;
 }
@@ -72,8 +73,9 @@ export class RequestHandler {
     const view = this.#parts.views.get(asked.view)!;
     const via = before === undefined ? this.#via : `${before}, ${this.#via}`;
     try {
-      if (asked.name.kind === 'hash-named') await this.#object({ request, response, view, via }, asked.name);
-      else await this.#answer({ request, response, view, via }, asked.name);
+      const exchange = { request, response, view, path: asked.name.path, via };
+      if (asked.name.kind === 'hash-named') await this.#object(exchange, asked.name);
+      else await this.#answer(exchange, asked.name);
     } catch (error) {
       if (!(error instanceof PilotageError)) throw error;
       this.#failed(request, response, asked.name.path, error);
@@ -138,16 +140,14 @@ export class RequestHandler {
   }
 
   async #send(
-    { request, response, view }: Exchange,
+    { request, response, view, path }: Exchange,
     head: AnswerHead,
     how: HowAnswered,
     body: Body,
   ): Promise<void> {
     setFields(response, validatorFields(head, how, this.#parts.clock.now(), this.#via));
-    const target = request.url!;
-    // This cache by its own name in absolute form is another on another of its addresses.
-    const everywhere = view.id !== REVERSE || target.startsWith('/');
-    if (how === 'hit' && 'held' in body && everywhere && head.vary === undefined)
+    const target = `${view.id}/${path}`;
+    if (how === 'hit' && 'held' in body && request.url === target && head.vary === undefined)
       this.#parts.hot.put(target, head, body.held);
     const portion = portionOf(request, head);
     if (portion.kind === 'not-modified') return void response.writeHead(304).end();

@@ -2,8 +2,9 @@ import type { HeldBody } from '../objects/body-source.ts';
 import { rawHead } from './answer-head.ts';
 import type { AnswerHead, ServedBy } from './answer-head.ts';
 
-/** Bounds the table whatever spellings of targets clients find. */
 const MAX_TARGETS = 16_384;
+/** Bodies are looked through for those that no tier holds any more after so many bytes of new ones. */
+const SWEEP_BYTES = 16 << 20;
 /** Up to here header and body are one piece of memory: one write costs less than copying so much once a second. */
 const ONE_PIECE_BYTES = 1 << 16;
 
@@ -39,12 +40,14 @@ export class HotAnswer {
 }
 
 /**
- * What the raw socket may answer by itself, by request target as the client spells it. The slow path puts an answer here
- * after it has served it as a hit from memory; the table only remembers, the tiers decide ({@link HeldBody}).
+ * What the raw socket may answer by itself, by request target. The slow path puts an answer here after it has served it as
+ * a hit from memory; the table only remembers, the tiers decide ({@link HeldBody}), and it keeps few of the bodies that
+ * they let go.
  */
 export class HotAnswers {
   readonly #byTarget = new Map<string, HotAnswer>();
   readonly #servedBy: ServedBy;
+  #newBytes = 0;
 
   constructor(servedBy: ServedBy) {
     this.#servedBy = servedBy;
@@ -62,8 +65,21 @@ export class HotAnswers {
     return undefined;
   }
 
+  /** @param target in its one canonical spelling: a client that finds other spellings must not fill the table. */
   put(target: string, head: AnswerHead, held: HeldBody): void {
-    if (this.#byTarget.size >= MAX_TARGETS) this.#byTarget.clear();
+    if (this.#byTarget.get(target)?.held === held) return;
+    this.#newBytes += held.body.length;
+    if (this.#newBytes > SWEEP_BYTES || this.#byTarget.size >= MAX_TARGETS) this.#sweep();
     this.#byTarget.set(target, new HotAnswer(head, held));
+  }
+
+  get size(): number {
+    return this.#byTarget.size;
+  }
+
+  #sweep(): void {
+    this.#newBytes = 0;
+    for (const [target, { held }] of this.#byTarget) if (!held.valid()) this.#byTarget.delete(target);
+    if (this.#byTarget.size >= MAX_TARGETS) this.#byTarget.clear();
   }
 }

@@ -133,7 +133,7 @@ export class ObjectCache {
     how: 'hit' | 'miss' | 'joined',
   ): Promise<GotObject | undefined> {
     const { needs, onlyIfCached = false, signal } = wish;
-    const left = signal && once(signal, 'abort');
+    const left = signal === undefined ? new Promise<never>(() => undefined) : once(signal, 'abort');
     fetch.enter();
     for (;;) {
       const { flight, end } = fetch;

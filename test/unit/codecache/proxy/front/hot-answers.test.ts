@@ -72,3 +72,14 @@ test('the table is bounded whatever targets clients find', () => {
   assert.equal(answers.get('/0', bornMs), undefined);
   assert.ok(answers.get('/16384', bornMs));
 });
+
+test('bodies that no tier holds any more are let go of, though nobody asks for them', () => {
+  const answers = make();
+  const body = Buffer.alloc(1 << 20);
+  for (let index = 0; index < 200; index += 1) {
+    const tier = held(body);
+    answers.put(`/${index}`, { ...head, length: body.length }, tier);
+    tier.here = false;
+  }
+  assert.ok(answers.size <= 17, `${answers.size} are kept`);
+});
