@@ -3,7 +3,7 @@ import type { TestContext } from 'node:test';
 import assert from 'node:assert/strict';
 import { mkdir, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { pino } from 'pino';
 import { openAccessLog } from '../../../../codecache/http/access-log.ts';
 import { printable } from '../../../../codecache/http/observe-answer.ts';
