@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../../lib/clock.ts';
+import { codecacheError } from '../../errors.ts';
 import { dump } from '../upstreams/ask-upstream.ts';
 import type { UpstreamAnswer } from '../upstreams/ask-upstream.ts';
 import type { Upstream } from '../upstreams/upstream.ts';
@@ -12,6 +13,8 @@ import type { HashName } from './object-fetch.ts';
 
 /** Objects passed through at a time; the next ones wait for one of these to end, which has a deadline. */
 const MAX_AT_ONCE = 16;
+/** Clients that wait for their turn; more are told to come again. */
+const MAX_WAITING = 1024;
 
 /**
  * What neither memory nor disk can hold is fetched for each client by itself and kept nowhere. The end of each answer
@@ -20,7 +23,7 @@ const MAX_AT_ONCE = 16;
 export class PassThrough {
   readonly #clock: Clock;
   readonly #maxBytes: number;
-  readonly #waiting: (() => void)[] = [];
+  readonly #waiting = new Set<() => void>();
   #running = 0;
 
   constructor(options: { clock: Clock; maxBytes: number }) {
@@ -29,15 +32,16 @@ export class PassThrough {
   }
 
   /**
-   * @returns undefined when no upstream has the object. @throws E_UPSTREAM_FAILED, E_UPSTREAM_TIMEOUT,
-   *   E_UPSTREAM_FORGED of the last upstream tried, as long as no byte was given out.
+   * @returns undefined when no upstream has the object, or the client has left. @throws E_UPSTREAM_FAILED,
+   *   E_UPSTREAM_TIMEOUT, E_UPSTREAM_FORGED of the last upstream tried, as long as no byte was given out; E_CACHE_BUSY
+   *   when too many wait.
    */
   async open(
     upstreams: Upstreams,
     name: HashName,
     { needs, via, signal }: { needs: Needs; via: string; signal?: AbortSignal },
   ): Promise<BodySource | undefined> {
-    await this.#enter();
+    if (!(await this.#enter(name.path, signal))) return undefined;
     let failure: unknown;
     try {
       for (const upstream of upstreams.order({ object: name.sha256 })) {
@@ -81,17 +85,41 @@ export class PassThrough {
     return body;
   }
 
-  async #enter(): Promise<void> {
-    if (this.#running >= MAX_AT_ONCE) await new Promise<void>(resolve => this.#waiting.push(resolve));
-    else this.#running += 1;
+  /** @returns false when the client left before its turn. @throws E_CACHE_BUSY. */
+  async #enter(path: string, signal: AbortSignal | undefined): Promise<boolean> {
+    if (signal?.aborted === true) return false;
+    if (this.#running < MAX_AT_ONCE) {
+      this.#running += 1;
+      return true;
+    }
+    if (this.#waiting.size >= MAX_WAITING) throw busy(path);
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const enter = (): void => resolve(true);
+    this.#waiting.add(enter);
+    signal?.addEventListener('abort', () => this.#waiting.delete(enter) && resolve(false), { once: true });
+    return promise;
   }
 
+  /** The place goes to whoever waits longest. */
   #leave(): void {
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#running -= 1;
-    else next();
+    const [next] = this.#waiting;
+    if (next === undefined) {
+      this.#running -= 1;
+      return;
+    }
+    this.#waiting.delete(next);
+    next();
   }
 }
+
+const busy = (path: string) =>
+  codecacheError({
+    code: 'E_CACHE_BUSY',
+    message: 'Too many clients wait for objects that neither the disk nor the memory of the cache can hold.',
+    where: path,
+    fix: 'Ask again later; look in the log of the cache for why its disk takes nothing.',
+    retryAfterSeconds: 5,
+  });
 
 /** A body from one upstream on its way to one client. */
 class PassingBody {
@@ -101,6 +129,7 @@ class PassingBody {
   readonly #reply: UpstreamAnswer;
   readonly #chunks: AsyncIterator<Buffer>;
   readonly #length: number;
+  readonly #bodiless: boolean;
   readonly #start: number;
   readonly #end: number;
   /** Nothing from here on is given out before the hash fits. */
@@ -128,16 +157,17 @@ class PassingBody {
     this.#reply = reply;
     this.#chunks = (reply.body as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
     this.#length = length;
+    this.#bodiless = part === undefined;
     this.#start = part?.start ?? 0;
     this.#end = part?.end ?? -1;
     this.#given = this.#start;
     this.#heldFrom = length <= WHOLE_FIRST_BYTES ? 0 : this.#end + 1 - HELD_BACK_BYTES;
   }
 
-  /** Waits until the first byte may be given out. @throws what the upstream is to blame for. */
+  /** Waits until the first byte, or the answer that there is none, may be given out. @throws what the upstream is to blame for. */
   async begin(): Promise<void> {
-    if (this.#end < this.#start) return;
-    while (this.#free() === 0) await this.#pull();
+    if (this.#bodiless) return;
+    while (this.#free() === 0 && !this.#verified) await this.#pull();
   }
 
   source(storedMs: number, onRelease: () => void): BodySource {
