@@ -3,6 +3,7 @@ import { systemClock } from '../../lib/clock.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { ensureDirectory } from '../../lib/files.ts';
 import type { Logger } from '../../lib/log.ts';
+import { objectName } from '../http/object-name.ts';
 import type { Observer } from '../http/observe-answer.ts';
 import { openAccessLog } from '../http/access-log.ts';
 import { startPlainServer } from '../http/plain-server.ts';
@@ -15,6 +16,7 @@ import { HotAnswers } from './front/hot-answers.ts';
 import { REVERSE, originKey } from './front/request-target.ts';
 import { startFront } from './front/start-front.ts';
 import { AnswerCache } from './metadata/answer-cache.ts';
+import { TIMESTAMP } from './metadata/kept-metadata.ts';
 import type { View } from './metadata/kept-metadata.ts';
 import { AnswerStore } from './metadata/answer-store.ts';
 import { ChannelFollower } from './metadata/follow-channels.ts';
@@ -22,16 +24,14 @@ import type { DiskKeeper } from './objects/disk-keeper.ts';
 import { MemoryTier } from './objects/memory-tier.ts';
 import { ObjectCache } from './objects/object-cache.ts';
 import { DiskTier } from './objects/disk-tier.ts';
-import type { DiskStats } from './objects/disk-tier.ts';
 import { LocalKeeper } from './objects/local-keeper.ts';
 import { TrafficCounters } from './operations/counters.ts';
 import { NOTHING_KEPT } from './operations/cache-stats.ts';
 import type { CacheStats } from './operations/cache-stats.ts';
+import { readiness } from './operations/readiness.ts';
 import { serviceAnswers } from './operations/service-answers.ts';
-import type { Check } from './operations/service-answers.ts';
 import type { UpstreamTimeouts } from './upstreams/ask-upstream.ts';
 import { UpstreamPool } from './upstreams/upstream-pool.ts';
-import type { UpstreamStats } from './upstreams/upstream-stats.ts';
 import { Upstreams } from './upstreams/upstreams.ts';
 
 export interface CacheOptions {
@@ -134,11 +134,15 @@ export async function serveCache(options: CacheOptions): Promise<CacheServer> {
   const handle = handler.handle.bind(handler);
   let leaving = options.outOfService ?? false;
   let inFlight = 0;
-  const checks = (): Check[] => [
-    { name: 'service', ok: !leaving, detail: leaving ? 'told to be out of service' : 'in service' },
-    diskCheck(disk.stats()),
-    sourceCheck(answers.size.answers, pool.stats()),
-  ];
+  const reverse = views.get(REVERSE)!;
+  const checks = readiness({
+    leaving: () => leaving,
+    disk: () => disk.stats(),
+    upstreams: () => pool.stats(),
+    usableUntilMs: () => metadata.usableUntilMs(),
+    now: () => clock.now(),
+    ask: () => metadata.get(reverse, objectName(TIMESTAMP), { noCache: false, via: `1.1 ${pseudonym}` }),
+  });
   const stats = (): CacheStats => {
     const { memory: held, disk: written, flights } = objects.stats();
     const upstreams = pool.stats();
@@ -226,18 +230,3 @@ function makeViews(
   }
   return views;
 }
-
-/** A cache is of use while it has metadata, or anyone to ask for it. */
-function sourceCheck(answers: number, upstreams: readonly UpstreamStats[]): Check {
-  const name = 'source';
-  const healthy = upstreams.filter(upstream => upstream.healthy).length;
-  const known = `${healthy} of ${upstreams.length} upstreams answer, ${answers} metadata answers are kept`;
-  return { name, ok: healthy > 0 || answers > 0, detail: known };
-}
-
-/** With a disk that fails it goes on in memory: that is told, and is no reason to send clients elsewhere. */
-const diskCheck = ({ degraded, failures }: DiskStats): Check => ({
-  name: 'disk',
-  ok: true,
-  detail: degraded === 1 ? `fails (${failures} times): objects are kept in memory only` : 'takes objects',
-});

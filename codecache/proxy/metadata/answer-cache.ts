@@ -80,6 +80,12 @@ export class AnswerCache {
     return { ...this.#counts };
   }
 
+  /** Until when a timestamp is kept that may be served without any upstream, in epoch milliseconds; 0 without one. */
+  usableUntilMs(): number {
+    const timestamps = [...this.#known.values()].map(({ kept }) => kept.timestamp);
+    return Math.max(0, ...timestamps.map(answer => answer?.freshness.usableUntilMs ?? 0));
+  }
+
   /** Reads what an earlier run kept of a view. */
   recall(view: View): Promise<void> {
     return this.#of(view).kept.recall();

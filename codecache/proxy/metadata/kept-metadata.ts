@@ -5,6 +5,9 @@ import type { AnswerStore } from './answer-store.ts';
 import type { Answer } from './answer.ts';
 import { SignedNames } from './signed-names.ts';
 
+/** Every refresh begins with it. */
+export const TIMESTAMP = 'metadata/timestamp.json';
+
 /** Whom a request is answered from, and under which name its answers are kept. */
 export interface View {
   /** Empty for all upstreams together, else the origin that the request names. */
@@ -14,7 +17,8 @@ export interface View {
 
 /**
  * What is kept of the metadata of one view, each file held against what the one above it says: when it comes, and again
- * when that becomes known or changes. What turns out to be another file is dropped, and its upstream is blamed.
+ * when that becomes known or changes. What turns out to be another file is dropped, and its upstream is blamed if it said so
+ * itself.
  */
 export class KeptMetadata {
   readonly names = new SignedNames();
@@ -31,6 +35,11 @@ export class KeptMetadata {
 
   keyOf({ path }: ObjectName): string {
     return `${this.#view.id}/${path}`;
+  }
+
+  /** The timestamp, as this process holds it. */
+  get timestamp(): Answer | undefined {
+    return this.#store.peek(this.keyOf(objectName(TIMESTAMP)));
   }
 
   /** Reads what an earlier run kept, so that files can be checked from the first request on. */
@@ -82,9 +91,7 @@ export class KeptMetadata {
     await this.#store.drop(answer.key);
     const { upstreams } = this.#view;
     const from = [...upstreams.order()].find(({ url }) => url === answer.upstream);
-    if (from !== undefined) upstreams.blame(from, name.path, verdict.expected, verdict.found);
+    if (from !== undefined) upstreams.misnamed(from, name.path, verdict);
     return false;
   }
 }
-
-const TIMESTAMP = 'metadata/timestamp.json';

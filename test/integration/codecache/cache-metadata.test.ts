@@ -389,3 +389,31 @@ test('what a new timestamp leads to is there before a node asks, and what channe
   assert.equal(await cache.how(pilot), 'HIT');
   assert.equal(origin.count(pilot), 1);
 });
+
+test('it is ready while it may answer without an upstream, and finds out by itself that one is back', async t => {
+  const clock = movableClock();
+  const origin = await originOf(t, tree);
+  const cache = await cacheFor(t, [origin.url], { clock });
+  const ready = async () => {
+    const { status, body } = await cache.ask('readyz');
+    const { checks } = JSON.parse(body.toString()) as { checks: { name: string; detail: string }[] };
+    return { status, detail: checks.find(({ name }) => name === 'source')!.detail };
+  };
+  await cache.ask(TIMESTAMP);
+  origin.down = true;
+  clock.advance(31);
+  assert.equal(await cache.how(TIMESTAMP), 'STALE');
+  const kept = await ready();
+  assert.equal(kept.status, 200);
+  assert.match(kept.detail, /^0 of 1 upstreams answer; the timestamp kept serves until 20/);
+  clock.advance(Date.parse(String(newest(tree, 'timestamp').signed.expires)) / 1000 - clock.now() / 1000);
+  const expired = await ready();
+  assert.equal(expired.status, 503);
+  assert.match(expired.detail, /^0 of 1 upstreams answer; the timestamp kept served until 20/);
+  assert.equal(cache.stats().notReady, 1);
+  origin.down = false;
+  await waitUntil(async () => {
+    clock.advance(10);
+    return (await ready()).status === 200;
+  }, 'no client has to come first');
+});
