@@ -21,7 +21,7 @@ const one = (value: number): Sample[] => [{ value }];
 
 /** All metrics of `pilotage cache serve`, in the text format of Prometheus; the table of docs/reference/metrics.md. */
 export function cacheMetrics(stats: CacheStats): string {
-  const { disk, memory, flights, upstreams } = stats;
+  const { disk, memory, flights, metadata, upstreams } = stats;
   const requests = Object.entries(stats.requests).map(([key, value]) => {
     const [kind, how, status] = key.split(' ') as [string, string, string];
     return { labels: { kind, how, status }, value };
@@ -153,6 +153,27 @@ export function cacheMetrics(stats: CacheStats): string {
       'pilotage_cache_answers',
       'Metadata answers held in memory, all processes together.',
       one(stats.answers.answers),
+    ),
+    counter(
+      'pilotage_cache_metadata_fetched_total',
+      'Versioned metadata files fetched: compared with what the metadata above them names, or nothing named them yet.',
+      [
+        { labels: { compared: 'yes' }, value: metadata.checked },
+        { labels: { compared: 'no' }, value: metadata.unchecked },
+      ],
+    ),
+    counter(
+      'pilotage_cache_metadata_past_cache_total',
+      'Requests for metadata with no-cache: sent on, or answered from what was just renewed.',
+      [
+        { labels: { sent: 'yes' }, value: metadata.forcedRenewals },
+        { labels: { sent: 'no' }, value: metadata.refusedRenewals },
+      ],
+    ),
+    counter(
+      'pilotage_cache_metadata_stale_total',
+      'Stale metadata served because no upstream answered in time.',
+      one(metadata.staleServed),
     ),
     gauge('pilotage_cache_processes', 'Processes that answer clients.', one(stats.processes)),
     gauge(

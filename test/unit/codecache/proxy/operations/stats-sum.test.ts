@@ -77,6 +77,17 @@ test('the text for Prometheus has cumulative buckets, a sum and a count', () => 
   assert.match(text, /^pilotage_cache_request_seconds_sum\{how="hit"\} 0.5$/m);
   assert.match(text, /^pilotage_cache_request_seconds_count\{how="hit"\} 10$/m);
   assert.match(text, /^pilotage_cache_saved_bytes 900$/m);
+  const metadata = [...text.matchAll(/^pilotage_cache_metadata_(\S+) (\d+)$/gm)].map(([, name, n]) => [
+    name,
+    n,
+  ]);
+  assert.deepEqual(metadata, [
+    ['fetched_total{compared="yes"}', '4'],
+    ['fetched_total{compared="no"}', '1'],
+    ['past_cache_total{sent="yes"}', '2'],
+    ['past_cache_total{sent="no"}', '3'],
+    ['stale_total', '5'],
+  ]);
   for (const line of text.trimEnd().split('\n'))
     assert.match(line, /^(# (HELP|TYPE) \S+ .+|[a-z_]+(\{([a-z]+="[^"\\\n]*",?)+\})? -?[\d.e+-]+)$/);
 });
