@@ -39,6 +39,8 @@ export class LocalKeeper implements DiskKeeper {
   #pinnedBytes = 0;
   #evicted = 0;
   #overPinned = false;
+  /** Room being made, and how much of it is nobody's yet. */
+  #making: Promise<{ removed: number; left: number }> | undefined;
 
   constructor(options: { directory: string; maxBytes: number; log: Logger }) {
     this.#directory = options.directory;
@@ -87,20 +89,16 @@ export class LocalKeeper implements DiskKeeper {
     this.#judgePins();
   }
 
+  /** On a full disk many ask at once: what is removed for one of them is room for the others as well. */
   async makeRoom(bytes: number): Promise<number> {
-    await this.#clearIncoming(alive);
-    const removable = this.#bytes - this.#pinnedBytes;
-    // In vain nothing is removed.
-    if (bytes > removable) return 0;
-    // A tenth at least: a disk smaller than the quota would otherwise be full again with the next object.
-    const wanted = Math.max(bytes, Math.min(removable, this.#bytes / 10));
-    let removed = 0;
-    for (const sha256 of this.#kept.keys()) {
-      if (removed >= wanted) break;
-      if (!this.#pinned.has(sha256)) removed += await this.#evict(sha256);
+    while (this.#making !== undefined) {
+      const room = await this.#making;
+      if (room.left < bytes) continue;
+      room.left -= bytes;
+      return bytes;
     }
-    this.#log.warn({ wanted, removed }, 'the disk is full; objects were removed to make room');
-    return removed;
+    this.#making = this.#removeFor(bytes).finally(() => (this.#making = undefined));
+    return (await this.#making).removed;
   }
 
   /** Another quota from now on: what is over it goes. */
@@ -141,6 +139,31 @@ export class LocalKeeper implements DiskKeeper {
       pinnedBytes: this.#pinnedBytes,
       evicted: this.#evicted,
     };
+  }
+
+  /** Removes what ended processes were receiving. */
+  async clearIncoming(): Promise<void> {
+    try {
+      await this.#clearIncoming(alive);
+    } catch (error) {
+      this.#log.warn({ err: error }, 'what ended processes left could not be looked for');
+    }
+  }
+
+  async #removeFor(bytes: number): Promise<{ removed: number; left: number }> {
+    await this.clearIncoming();
+    const removable = this.#bytes - this.#pinnedBytes;
+    // In vain nothing is removed.
+    if (bytes > removable) return { removed: 0, left: 0 };
+    // A tenth at least: a disk smaller than the quota would otherwise be full again with the next object.
+    const wanted = Math.max(bytes, Math.min(removable, this.#bytes / 10));
+    let removed = 0;
+    for (const sha256 of this.#kept.keys()) {
+      if (removed >= wanted) break;
+      if (!this.#pinned.has(sha256)) removed += await this.#evict(sha256);
+    }
+    this.#log.warn({ wanted, removed }, 'the disk is full; objects were removed to make room');
+    return { removed, left: Math.max(0, removed - bytes) };
   }
 
   #add(sha256: string, bytes: number): void {

@@ -53,7 +53,6 @@ export async function startPrimary(options: {
 
   const startedMs = performance.now();
   const sum = new StatsSum();
-  let outOfService = false;
   let restarting: Promise<{ processes: number }> | undefined;
   const calls: PrimaryCalls = {
     kept: (sha256, bytes) => keeper.kept(sha256, bytes),
@@ -67,7 +66,10 @@ export async function startPrimary(options: {
   const pool = new WorkerPool({
     fork: number => {
       const worker = new WorkerProcess({ number, listeningFd: socket.fd, primary: calls });
-      void worker.ended.then(() => sum.ended(worker.pid ?? 0));
+      void worker.ended.then(() => {
+        sum.ended(worker.pid ?? 0);
+        return keeper.clearIncoming();
+      });
       return worker;
     },
     log,
@@ -97,9 +99,8 @@ export async function startPrimary(options: {
     purge: what => purge(directory, keeper, what),
     verify: (onProgress, signal) => verifyObjects({ directory, keeper, onProgress, signal }),
     drain: async undo => {
-      outOfService = !undo;
-      log.warn({ outOfService }, outOfService ? 'out of service on request' : 'in service again');
-      for (const { calls: worker } of pool.workers) worker.tell('outOfService', outOfService);
+      log.warn({ outOfService: !undo }, undo ? 'in service again' : 'out of service on request');
+      pool.outOfService(!undo);
     },
     restart: () => (restarting ??= restart().finally(() => (restarting = undefined))),
   };
@@ -108,7 +109,7 @@ export async function startPrimary(options: {
     const next = await readConfig();
     if (next.dir !== directory || next.listen !== listen) throw notInARestart(next);
     log.info({ processes: next.processes }, 'restarting');
-    await pool.run(planOf(next, outOfService));
+    await pool.run(planOf(next));
     await keeper.resize(next.maxStoreBytes);
     log.info({ processes: next.processes }, 'restarted');
     return { processes: next.processes };
@@ -117,7 +118,7 @@ export async function startPrimary(options: {
   const controlSocket = await openControlSocket(directory, control, log);
   opened.defer(() => controlSocket.close());
   opened.defer(() => pool.end());
-  await pool.run(planOf(config, outOfService));
+  await pool.run(planOf(config));
   const rest = opened.move();
   return {
     url: socket.url,
@@ -129,7 +130,7 @@ export async function startPrimary(options: {
   };
 }
 
-function planOf(config: CacheServeConfig, outOfService: boolean): PoolPlan {
+function planOf(config: CacheServeConfig): PoolPlan {
   const { connectSeconds, headerWaitSeconds, stallSeconds, totalSeconds } = config;
   const { idleSeconds, headerSeconds, maxConnections } = config;
   const options: WorkerOptions = {
@@ -145,7 +146,6 @@ function planOf(config: CacheServeConfig, outOfService: boolean): PoolPlan {
     timeouts: { connectSeconds, headerSeconds: headerWaitSeconds, stallSeconds, totalSeconds },
     limits: { idleSeconds, headerSeconds, maxConnections },
     ...(config.accessLog !== undefined && { accessLog: config.accessLog }),
-    outOfService,
   };
   return { count: config.processes, options, drainSeconds: config.drainSeconds };
 }

@@ -36,6 +36,7 @@ export class WorkerPool {
   readonly #leaving = new Set<Promise<void>>();
   #lastNumber = 0;
   #replaced = 0;
+  #outOfService = false;
 
   constructor(options: { fork: (number: number) => WorkerProcess; log: Logger; clock: Clock }) {
     this.#fork = options.fork;
@@ -69,8 +70,8 @@ export class WorkerPool {
       worker: undefined,
       failures: 0,
     }));
-    const workers = started.map(({ number }) => this.#fork(number));
-    const outcomes = await Promise.allSettled(workers.map(worker => worker.start(plan.options)));
+    const outcomes = await Promise.allSettled(started.map(({ number }) => this.#start(number, plan)));
+    const workers = outcomes.flatMap(outcome => (outcome.status === 'fulfilled' ? outcome.value : []));
     const failed = outcomes.find(outcome => outcome.status === 'rejected');
     if (failed !== undefined || this.#ending.signal.aborted) {
       await Promise.all(workers.map(worker => worker.kill()));
@@ -83,6 +84,12 @@ export class WorkerPool {
     started.forEach((slot, index) => this.#watch(slot, workers[index]!));
     const idleSeconds = Math.min(IDLE_SECONDS, drainSeconds / 2);
     await this.#drain(before, { drainSeconds, idleSeconds });
+  }
+
+  /** Whether the workers tell balancers to go elsewhere: those of now, and those that replace them. */
+  outOfService(out: boolean): void {
+    this.#outOfService = out;
+    for (const { calls } of this.workers) calls.tell('outOfService', out);
   }
 
   /** Ends all workers, each with the time to finish what it does. */
@@ -101,8 +108,17 @@ export class WorkerPool {
     this.#leaving.delete(drained);
   }
 
+  /** @throws what the worker throws; what the system says when it starts no more processes. */
+  async #start(number: number, { options }: PoolPlan): Promise<WorkerProcess> {
+    const worker = this.#fork(number);
+    await worker.start({ ...options, outOfService: this.#outOfService });
+    return worker;
+  }
+
   #watch(slot: Slot, worker: WorkerProcess): void {
     slot.worker = worker;
+    // It may have changed since the worker was started.
+    worker.calls.tell('outOfService', this.#outOfService);
     void worker.ended.then(ended => {
       slot.worker = undefined;
       if (worker.leaving || !this.#slots.includes(slot)) return;
@@ -124,9 +140,9 @@ export class WorkerPool {
         return;
       }
       if (!this.#slots.includes(slot)) return;
-      const worker = this.#fork(slot.number);
+      let worker: WorkerProcess;
       try {
-        await worker.start(this.#plan!.options);
+        worker = await this.#start(slot.number, this.#plan!);
       } catch (error) {
         log.error({ err: error }, 'a worker could not be started');
         continue;

@@ -34,7 +34,7 @@ export class WorkerProcess {
     this.pid = this.#child.pid;
     this.ended = new Promise(resolve => {
       this.#child.once('exit', (code, signal) => resolve({ code, signal }));
-      this.#child.once('error', () => resolve({ code: null, signal: null }));
+      this.#child.on('error', () => resolve({ code: null, signal: null }));
     });
     this.calls = new Channel<WorkerCalls>(this.#child, options.primary);
   }

@@ -139,3 +139,30 @@ test('verifying hashes everything again, removes what is damaged and names it', 
     name: 'AbortError',
   });
 });
+
+test('on a full disk many who ask at once have one tenth removed, not one each', async t => {
+  const { directory, keeper } = await keeperFor(t, 10_000);
+  for (let n = 0; n < 40; n += 1) keeper.kept(await place(directory, 100), 100);
+  const rooms = await Promise.all(Array.from({ length: 5 }, () => keeper.makeRoom(50)));
+  assert.deepEqual(rooms, [400, 50, 50, 50, 50]);
+  assert.equal(keeper.usage().evicted, 4);
+  assert.deepEqual(await Promise.all([keeper.makeRoom(400), keeper.makeRoom(50)]), [400, 400]);
+});
+
+test('what is no object in the directory is passed over', async t => {
+  const { directory, keeper } = await keeperFor(t, 1000);
+  await writeFile(join(directory, 'objects', 'ab'), 'no directory');
+  await mkdir(objectPath(directory, 'cd'.padEnd(64, '0')), { recursive: true });
+  await keeper.load();
+  assert.equal(keeper.usage().objects, 0);
+});
+
+test('what an ended process was receiving is removed, what others receive is not', async t => {
+  const { directory, keeper } = await keeperFor(t, 1000);
+  const incoming = join(directory, 'incoming');
+  for (const pid of [2 ** 22 + 1, process.pid]) await writeFile(join(incoming, `${pid}-x`), 'x');
+  await keeper.clearIncoming();
+  assert.deepEqual(await readdir(incoming), [`${process.pid}-x`]);
+  await rm(incoming, { recursive: true });
+  await keeper.clearIncoming();
+});
