@@ -54,9 +54,15 @@ export function readable(fields: Readonly<Record<string, string>>): Record<strin
   return kept;
 }
 
-/** Makes an answer of what was received; `notAfterMs` as {@link judge} takes it. */
+/** Makes an answer of what was received; `notAfterMs` and `longestMs` as {@link judge} takes them. */
 export function makeAnswer(
-  { key, upstream, body, notAfterMs }: Pick<Answer, 'key' | 'upstream' | 'body'> & { notAfterMs: number },
+  {
+    key,
+    upstream,
+    body,
+    notAfterMs,
+    longestMs,
+  }: Pick<Answer, 'key' | 'upstream' | 'body'> & { notAfterMs: number; longestMs?: number },
   received: Received,
 ): Answer {
   const fields = readable(received.fields);
@@ -68,7 +74,7 @@ export function makeAnswer(
     // What comes with a cookie is for one client, unless it says otherwise.
     ...(cookie && { 'cache-control': 'private' }),
   };
-  const freshness = judge({ ...received, fields: judged }, notAfterMs);
+  const freshness = judge({ ...received, fields: judged }, notAfterMs, longestMs);
   return {
     key,
     status: received.status,

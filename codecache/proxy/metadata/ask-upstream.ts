@@ -8,9 +8,10 @@ import type { Upstreams } from '../upstreams/upstreams.ts';
 import { confirms, makeAnswer, readable, sha256Of, validators } from './answer.ts';
 import type { Answer } from './answer.ts';
 import { misfit } from './check-metadata.ts';
-import { refreshed } from './freshness.ts';
+import { NEWS_MS, refreshed } from './freshness.ts';
 import type { Received } from './freshness.ts';
 import { readSigned } from './read-signed.ts';
+import type { SignedPart } from './read-signed.ts';
 import { misnamed } from './signed-names.ts';
 import type { Named } from './signed-names.ts';
 import { nominated, selecting } from './vary.ts';
@@ -18,6 +19,8 @@ import type { Wish } from './wish.ts';
 
 /** Of the page that says that something is missing. */
 const MAX_MISSING_BYTES = 65_536;
+/** For the body of one metadata file, which is short. */
+const WHOLE_MS = 60_000;
 
 export interface Question {
   upstreams: Upstreams;
@@ -30,6 +33,8 @@ export interface Question {
   wish: Wish;
   /** Fields of the request that the answers for this name are known to vary by. */
   selecting: Record<string, string>;
+  /** It is asked once more, with the fields that its answer varied by. */
+  again?: true;
   clock: Clock;
   maxBytes: number;
 }
@@ -78,7 +83,8 @@ async function askOnce(question: Question): Promise<Reply> {
   const fields = names === '*' ? {} : selecting(names, wish.fields ?? {});
   if (JSON.stringify(fields) !== JSON.stringify(question.selecting) && Object.keys(fields).length > 0) {
     await dump(reply);
-    return askOnce({ ...question, stored: undefined, selecting: fields });
+    if (question.again === true) throw upstreams.failed(upstream, name.path, 'another Vary each time');
+    return askOnce({ ...question, stored: undefined, selecting: fields, again: true });
   }
   const body = await readBody(question, reply);
   const read = name.kind === 'other' ? undefined : readSigned(body);
@@ -87,12 +93,21 @@ async function askOnce(question: Question): Promise<Reply> {
     if (found !== undefined)
       throw upstreams.blame(upstream, name.path, 'signed metadata of this name', found);
     const wrong = misnamed(question.named, { body, sha256: sha256Of(body) });
-    if (wrong !== undefined) throw upstreams.blame(upstream, name.path, wrong.expected, wrong.found);
+    if (wrong !== undefined) throw upstreams.misnamed(upstream, name.path, wrong);
   }
-  const expiresMs = name.kind === 'timestamp' && typeof read === 'object' ? read.expiresMs : Infinity;
-  const notAfterMs = Number.isNaN(expiresMs) ? 0 : expiresMs;
-  const answer = makeAnswer({ key: '', upstream: upstream.url, body, notAfterMs }, received);
+  const bounds = reply.status === 200 ? boundsOf(name, read) : { notAfterMs: Infinity };
+  const answer = makeAnswer({ key: '', upstream: upstream.url, body, ...bounds }, received);
   return { how: 'miss', answer, nominated: names === '*' ? [] : names };
+}
+
+/** What bounds the freshness of a file that is there, beside its header fields; one without a date of expiry has none. */
+function boundsOf(
+  { kind }: ObjectName,
+  read: SignedPart | string | undefined,
+): { notAfterMs: number; longestMs?: number } {
+  if (kind !== 'timestamp') return { notAfterMs: Infinity };
+  const expiresMs = typeof read === 'object' ? read.expiresMs : Number.NaN;
+  return { notAfterMs: Number.isNaN(expiresMs) ? 0 : expiresMs, longestMs: NEWS_MS };
 }
 
 /** After a 304 (RFC 9111 4.3.4): the stored answer with the fields that came, or asked for again when it was not meant. */
@@ -108,23 +123,27 @@ async function confirmed(
     throw upstreams.failed(upstream, name.path, 'a 304 that was not asked for');
   const fields = readable(received.fields);
   if (!confirms(fields, stored)) return askOnce({ ...question, stored: undefined });
-  const read = name.kind === 'timestamp' ? readSigned(stored.body) : undefined;
-  const notAfterMs = typeof read === 'object' ? read.expiresMs : Infinity;
+  const bounds = boundsOf(name, readSigned(stored.body));
   const answer = makeAnswer(
-    { key: stored.key, upstream: upstream.url, body: stored.body, notAfterMs },
+    { key: stored.key, upstream: upstream.url, body: stored.body, ...bounds },
     { ...received, status: stored.status, fields: refreshed(stored.fields, fields) },
   );
   const names = nominated(answer.vary);
   return { how: 'revalidated', answer, nominated: names === '*' ? [] : names };
 }
 
-/** @throws E_UPSTREAM_FORGED when there is more of it than there may be. */
+/**
+ * @throws E_UPSTREAM_FAILED, E_UPSTREAM_TIMEOUT; E_UPSTREAM_FORGED when there is more of it than such a file may have.
+ */
 async function readBody(question: Question, reply: UpstreamAnswer): Promise<Buffer> {
   const { upstreams, upstream, name, named } = question;
-  const whole = Math.min(question.maxBytes, named?.length ?? Infinity);
-  const maxBytes = reply.status === 200 ? whole : Math.min(question.maxBytes, MAX_MISSING_BYTES);
+  const asNamed = reply.status === 200 ? (named?.length ?? Infinity) : MAX_MISSING_BYTES;
+  const maxBytes = Math.min(question.maxBytes, asNamed);
   const chunks: Buffer[] = [];
   let bytes = 0;
+  // Whoever sends a byte at a time must not keep clients from the next upstream.
+  const late = new DOMException('The body was not whole in time.', 'TimeoutError');
+  const deadline = setTimeout(() => reply.body.destroy(late), WHOLE_MS);
   try {
     for await (const chunk of reply.body as AsyncIterable<Buffer>) {
       bytes += chunk.length;
@@ -133,7 +152,15 @@ async function readBody(question: Question, reply: UpstreamAnswer): Promise<Buff
     }
   } catch (error) {
     throw upstreams.failed(upstream, name.path, error);
+  } finally {
+    clearTimeout(deadline);
   }
-  if (bytes > maxBytes) throw upstreams.blame(upstream, name.path, `at most ${maxBytes} bytes`, 'more');
-  return Buffer.concat(chunks);
+  if (bytes <= maxBytes) return Buffer.concat(chunks);
+  if (reply.status !== 200 || name.kind === 'other' || (named?.length ?? 0) > maxBytes)
+    throw upstreams.failed(upstream, name.path, `more than ${maxBytes} bytes`);
+  throw upstreams.misnamed(upstream, name.path, {
+    expected: `at most ${maxBytes} bytes`,
+    found: 'more',
+    by: named?.by ?? upstream.url,
+  });
 }

@@ -24,6 +24,9 @@ export interface Received {
   receivedMs: number;
 }
 
+/** No single upstream can hide for longer that there is something new: a root, a timestamp, a file that was missing. */
+export const NEWS_MS = 60_000;
+
 const OPTIONS = { shared: true, cacheHeuristic: 0, immutableMinTimeToLive: 0 };
 const REQUEST = { method: 'GET', headers: {} };
 const KEPT = [200, 404, 410];
@@ -37,8 +40,10 @@ const STRICT = ['must-revalidate', 'proxy-revalidate', 's-maxage', 'no-cache'];
  * the response delay.
  *
  * @param notAfterMs end of the signature of what is signed: it is neither fresh nor usable after that.
+ * @param longestMs it is fresh for no longer, whatever the upstream says. That something is missing never is for longer
+ *   than {@link NEWS_MS}.
  */
-export function judge(received: Received, notAfterMs = Infinity): Freshness {
+export function judge(received: Received, notAfterMs = Infinity, longestMs = Infinity): Freshness {
   const { status, fields, requestedMs, receivedMs } = received;
   const directives = parseCacheControl(fields['cache-control']);
   const headers = explicit(received, directives);
@@ -46,7 +51,8 @@ export function judge(received: Received, notAfterMs = Infinity): Freshness {
   // 4.2.3, without the guess from Date: no cache is so old that it sets no Age, and clocks of nodes go wrong.
   const bornMs = receivedMs - ageSeconds(fields.age) * 1000 - Math.max(0, receivedMs - requestedMs);
   const never = fields.vary?.split(',').some(name => name.trim() === '*') === true;
-  const freshUntilMs = Math.min(never ? bornMs : bornMs + policy.maxAge() * 1000, notAfterMs);
+  const newsMs = receivedMs + (status === 200 ? longestMs : NEWS_MS);
+  const freshUntilMs = Math.min(never ? bornMs : bornMs + policy.maxAge() * 1000, notAfterMs, newsMs);
   const strict = never || STRICT.some(name => directives.has(name));
   const staleMs = strict ? 0 : (secondsOf(directives, 'stale-if-error') ?? 0) * 1000;
   const usableUntilMs = Math.min(freshUntilMs + staleMs, notAfterMs);
@@ -56,6 +62,10 @@ export function judge(received: Received, notAfterMs = Infinity): Freshness {
   const storable = KEPT.includes(status) && policy.storable() && worthIt;
   return { storable, bornMs, freshUntilMs, usableUntilMs };
 }
+
+/** One that will only be born was received before the clock was set back: nobody knows how old it is. */
+export const isFresh = ({ bornMs, freshUntilMs }: Freshness, nowMs: number): boolean =>
+  nowMs >= bornMs && nowMs < freshUntilMs;
 
 /**
  * Fields of a stored answer after a 304 (RFC 9111 3.2): each that the 304 has replaces the stored one, but those that

@@ -85,13 +85,14 @@ export class KeptMetadata {
     return named.length > 0;
   }
 
+  /** An answer of an upstream that is not asked any more goes with it: it may have been taken out for what it sent. */
   async #stands(name: ObjectName, answer: Answer): Promise<boolean> {
-    const verdict = answer.status === 200 ? this.names.judge(name, answer) : 'unknown';
-    if (typeof verdict === 'string') return true;
-    await this.#store.drop(answer.key);
     const { upstreams } = this.#view;
     const from = [...upstreams.order()].find(({ url }) => url === answer.upstream);
-    if (from !== undefined) upstreams.misnamed(from, name.path, verdict);
+    const verdict = answer.status === 200 ? this.names.judge(name, answer) : 'unknown';
+    if (from !== undefined && typeof verdict === 'string') return true;
+    await this.#store.drop(answer.key);
+    if (from !== undefined && typeof verdict === 'object') upstreams.misnamed(from, name.path, verdict);
     return false;
   }
 }

@@ -21,6 +21,8 @@ export interface Body {
 export interface Misnamed {
   expected: string;
   found: string;
+  /** URL of the upstream whose metadata says so. */
+  by: string;
 }
 
 /** `unknown`: nothing kept names it (yet). */
@@ -28,12 +30,15 @@ export type Verdict = 'fits' | 'unknown' | Misnamed;
 
 /** Names of many past versions: nodes in the middle of a refresh still ask for them. */
 const MAX_NAMED = 4096;
+/** Of one snapshot; what it names beyond is served unchecked. */
+const MAX_ROLES = 1024;
 const ROLE_FILE = /^[a-z0-9-]{1,64}\.json$/;
 
 /**
  * What the signed metadata of one view says of other files: the timestamp names the snapshot, a snapshot that fits names
  * the roles, each by version, length and sha256. A chain without keys: it proves that all came from whoever made the
- * timestamp, and finds the upstream that mixes in something else.
+ * timestamp, and finds the upstream that contradicts itself. Where two upstreams contradict each other it does not tell
+ * who is right.
  */
 export class SignedNames {
   readonly #named = new LRUCache<string, Named>({ max: MAX_NAMED });
@@ -89,16 +94,20 @@ export class SignedNames {
   #learnTimestamp({ version, meta }: SignedPart, { upstream }: Body): string[] {
     const named = meta.get('snapshot.json');
     const snapshot = named && `metadata/${named.version}.snapshot.json`;
+    // The other one's names go with its timestamp: were they forged, honest files would not fit for ever.
+    if (this.#timestamp !== undefined && this.#timestamp.upstream !== upstream) this.#named.clear();
     this.#timestamp = { version, upstream, snapshot };
     return named && snapshot ? this.#name(snapshot, { ...named, by: upstream }) : [];
   }
 
   #learnRoles({ meta }: SignedPart, { upstream }: Body): string[] {
-    return [...meta].flatMap(([file, named]) =>
-      ROLE_FILE.test(file) && file !== 'root.json' && file !== 'snapshot.json'
-        ? this.#name(`metadata/${named.version}.${file}`, { ...named, by: upstream })
-        : [],
-    );
+    return [...meta]
+      .slice(0, MAX_ROLES)
+      .flatMap(([file, named]) =>
+        ROLE_FILE.test(file) && file !== 'root.json' && file !== 'snapshot.json'
+          ? this.#name(`metadata/${named.version}.${file}`, { ...named, by: upstream })
+          : [],
+      );
   }
 
   #name(path: string, named: Named): string[] {
@@ -115,7 +124,7 @@ export function misnamed(
 ): Misnamed | undefined {
   if (named === undefined) return undefined;
   if ((named.length ?? body.length) === body.length && (named.sha256 ?? sha256) === sha256) return undefined;
-  return { expected: expectedOf(named), found: `sha256 ${sha256}, ${body.length} bytes` };
+  return { expected: expectedOf(named), found: `sha256 ${sha256}, ${body.length} bytes`, by: named.by };
 }
 
 const expectedOf = ({ sha256, length, by }: Named): string =>

@@ -26,11 +26,12 @@ export function nominated(vary: string | undefined): Nominated {
   return unknown || names.has('*') || names.size > MAX_NOMINATED ? '*' : [...names].toSorted();
 }
 
-/** What a request has in the nominated fields, to pass on and to tell variants apart; `*` when it is too long for that. */
+/** What a request has in the nominated fields, to pass on and to tell variants apart; long values count by their beginning. */
 export function selecting(names: readonly string[], request: IncomingHttpHeaders): Record<string, string> {
   const values: Record<string, string> = {};
   for (const name of names) {
-    const value = request[name];
+    // An upstream may name `constructor`, which every object has.
+    const value = Object.hasOwn(request, name) ? request[name] : undefined;
     if (value === undefined) continue;
     values[name] = (Array.isArray(value) ? value.join(', ') : value)
       .trim()

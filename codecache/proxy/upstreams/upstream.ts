@@ -104,6 +104,23 @@ export class Upstream {
     });
   }
 
+  /** It contradicts the metadata of another upstream: both are named, and neither is blamed, for either may be right. */
+  contradicted(path: string, by: string, expected: string, found: string): PilotageError<CodecacheErrorCode> {
+    this.#log.error(
+      { upstream: this.url, other: by, object: path, expected, found },
+      'two upstreams contradict each other',
+    );
+    return codecacheError({
+      code: 'E_UPSTREAM_FORGED',
+      message:
+        'The upstream sent another file than the metadata of another upstream names; nothing of it was kept.',
+      where: `${this.url}/${path}`,
+      expected,
+      found,
+      fix: `Check both this upstream and ${by}: one of them is wrong.`,
+    });
+  }
+
   stats(): UpstreamStats {
     const { health, blames, gate } = this;
     const lastBlame: Blame | undefined = blames.last.at(-1);

@@ -88,4 +88,19 @@ export class Upstreams {
   ): PilotageError<CodecacheErrorCode> {
     return upstream.blame(path, expected, found);
   }
+
+  /**
+   * It sent a file that does not fit what metadata says: it is blamed when it said so itself.
+   *
+   * @param wrong `by` is the URL of the upstream whose metadata says so.
+   */
+  misnamed(
+    upstream: Upstream,
+    path: string,
+    { by, expected, found }: { by: string; expected: string; found: string },
+  ): PilotageError<CodecacheErrorCode> {
+    return by === upstream.url
+      ? upstream.blame(path, expected, found)
+      : upstream.contradicted(path, by, expected, found);
+  }
 }
