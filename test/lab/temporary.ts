@@ -20,7 +20,10 @@ export async function temporaryDirectory(test: Ending, label = 'test'): Promise<
   return path;
 }
 
-/** As {@link temporaryDirectory}, removed by its maker. */
+/**
+ * As {@link temporaryDirectory}, removed by its maker. Where something still writes, what is left goes with the process:
+ * a hook that fails keeps the test from running the next ones, among them the one that ends the writer.
+ */
 export async function makeTemporaryDirectory(
   label: string,
 ): Promise<{ path: string; remove: () => Promise<void> }> {
@@ -29,8 +32,11 @@ export async function makeTemporaryDirectory(
   return {
     path,
     remove: async () => {
-      await rm(path, { recursive: true, force: true, maxRetries: 5 });
-      left.delete(path);
+      const removed = rm(path, { recursive: true, force: true, maxRetries: 5 });
+      await removed.then(
+        () => left.delete(path),
+        () => undefined,
+      );
     },
   };
 }

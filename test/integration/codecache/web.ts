@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { createServer, request } from 'node:http';
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { TestContext } from 'node:test';
+
+export { temporaryDirectory } from '../../lab/temporary.ts';
 
 export interface Got {
   status: number;
@@ -53,13 +54,6 @@ export function get(
     outgoing.on('error', reject);
     outgoing.end();
   });
-}
-
-export async function temporaryDirectory(t: TestContext): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'pilotage-codecache-'));
-  // A daemon in it may still be writing: it is closed after this.
-  t.after(() => rm(directory, { recursive: true, force: true, maxRetries: 5 }));
-  return directory;
 }
 
 export const sha256 = (bytes: Buffer | string): string => createHash('sha256').update(bytes).digest('hex');
