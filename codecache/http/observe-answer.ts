@@ -8,7 +8,7 @@ export interface Answered {
   method: string;
   target: string;
   status: number;
-  /** Sent on the connection, header included. */
+  /** Given to the connection, header included; of an answer that was cut the client may have fewer. */
   bytes: number;
   milliseconds: number;
   /** False when the connection ended before the answer. */
@@ -60,12 +60,18 @@ export function observeAnswer(request: IncomingMessage, response: ServerResponse
 }
 
 /** An answer to what was not, or not whole, a request. */
-export const unreadable = (socket: Socket, status: number, method = '-', target = '-'): Answered => ({
+export const unreadable = (
+  socket: Socket,
+  status: number,
+  bytes: number,
+  method = '-',
+  target = '-',
+): Answered => ({
   remote: socket.remoteAddress ?? '-',
   method,
   target,
   status,
-  bytes: 0,
+  bytes,
   milliseconds: 0,
   complete: true,
 });

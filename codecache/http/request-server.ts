@@ -78,9 +78,17 @@ export function createRequestServer(options: RequestServerOptions): Server {
   (server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
   server.on('checkContinue', serve);
   server.on('checkExpectation', serve);
-  server.on('connect', (request, socket) => {
-    afterAnswers(socket, () => sendRaw(socket, '405 Method Not Allowed', 'Allow: GET, HEAD\r\n'));
-    options.observe?.(unreadable(socket as Socket, 405, 'CONNECT', request.url));
+  server.on('connect', (request, duplex) => {
+    const socket = duplex as Socket;
+    // Node leaves such a connection to this listener: without these, nobody hears its errors and nothing ends it.
+    socket.on('error', () => socket.destroy());
+    socket.setTimeout(limits.idleSeconds * 1000, () => socket.destroy());
+    socket.resume();
+    afterAnswers(socket, () => {
+      const bytes = sendRaw(socket, '405 Method Not Allowed', 'Allow: GET, HEAD\r\n');
+      socket.destroySoon();
+      options.observe?.(unreadable(socket, 405, bytes, 'CONNECT', request.url));
+    });
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error, socket, options.observe));
   return server;
@@ -161,8 +169,10 @@ const UNREADABLE: Readonly<Record<string, [status: number, words: string]>> = {
 function refuse(error: NodeJS.ErrnoException, socket: Duplex, observe: Observer | undefined): void {
   if (!socket.writable || error.code === 'ECONNRESET') return void socket.destroy();
   const [status, words] = UNREADABLE[error.code ?? ''] ?? [400, 'Bad Request'];
-  afterAnswers(socket, () => sendRaw(socket, `${status} ${words}`, ''));
-  observe?.(unreadable(socket as Socket, status));
+  afterAnswers(socket, () => {
+    const bytes = sendRaw(socket, `${status} ${words}`, '');
+    observe?.(unreadable(socket as Socket, status, bytes));
+  });
 }
 
 interface LastAnswer {
@@ -185,11 +195,12 @@ function afterAnswers(socket: Duplex, send: () => void): void {
   else last.after ??= send;
 }
 
-/** An answer on a connection that is of no more use. */
-function sendRaw(socket: Duplex, status: string, more: string): void {
+/** An answer on a connection that is of no more use. @returns its bytes. */
+function sendRaw(socket: Duplex, status: string, more: string): number {
   socket.on('error', () => socket.destroy());
-  socket.end(
+  const head =
     `HTTP/1.1 ${status}\r\n${more}Cache-Control: no-store\r\nX-Server-Version: ${buildVersion}\r\n` +
-      `Date: ${new Date().toUTCString()}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`,
-  );
+    `Date: ${new Date().toUTCString()}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`;
+  socket.end(head);
+  return head.length;
 }

@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import type { Socket } from 'node:net';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import type { Answered } from '../../../codecache/http/observe-answer.ts';
+import { startPlainServer } from '../../../codecache/http/plain-server.ts';
+import { silentLog } from '../../../lib/log.ts';
+import { answersIn, converse } from './raw-http.ts';
+import { get, waitUntil } from './web.ts';
+
+/** More than the system takes for a client that reads nothing. */
+const huge = Buffer.alloc(24 << 20);
+const CONNECT = 'CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n';
+const asked = (path: string, fields = ''): string => `GET ${path} HTTP/1.1\r\nHost: a\r\n${fields}\r\n`;
+
+async function plainServer(t: TestContext) {
+  const answered: Answered[] = [];
+  const server = await startPlainServer({
+    listen: '127.0.0.1:0',
+    handler: async (request, response) => void response.end(request.url === '/huge' ? huge : 'small'),
+    log: silentLog,
+    observe: one => answered.push(one),
+  });
+  t.after(() => server.close(0));
+  const open = async (): Promise<Socket> => {
+    const port = Number(new URL(server.url).port);
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+    t.after(() => void socket.destroy());
+    await once(socket, 'connect');
+    return socket;
+  };
+  return { server, answered, open };
+}
+
+test('CONNECT is refused and its connection closed, whatever the client does', async t => {
+  const { server, answered, open } = await plainServer(t);
+  const socket = await open();
+  socket.write(CONNECT);
+  const refused = Buffer.concat((await socket.toArray()) as Buffer[]);
+  assert.equal(answersIn(refused)[0]!.status, 405);
+  await waitUntil(() => server.connections() === 0, 'the connection is closed');
+  assert.deepEqual(
+    answered.map(({ method, status, bytes }) => ({ method, status, bytes })),
+    [{ method: 'CONNECT', status: 405, bytes: refused.length }],
+  );
+});
+
+test('a client that is cut off while its CONNECT waits for an answer before harms nobody', async t => {
+  const { server, answered, open } = await plainServer(t);
+  const socket = await open();
+  socket.pause();
+  socket.write(asked('/huge') + CONNECT);
+  await waitUntil(() => socket.bytesRead > 0, 'the answer has begun');
+  socket.resetAndDestroy();
+  await waitUntil(() => server.connections() === 0, 'the connection is closed');
+  assert.deepEqual(
+    answered.map(({ method, complete }) => ({ method, complete })),
+    [{ method: 'GET', complete: false }],
+  );
+  assert.equal((await get(server.url)).status, 200);
+});
+
+test('what comes after the last answer of a connection is not answered, and not told as if it were', async t => {
+  const { server, answered } = await plainServer(t);
+  const sent = await converse(server.url, [`${asked('/', 'Connection: close\r\n')}nonsense\r\n\r\n`]);
+  assert.equal(answersIn(sent).length, 1);
+  assert.deepEqual(
+    answered.map(({ status, bytes }) => ({ status, bytes })),
+    [{ status: 200, bytes: sent.length }],
+  );
+});
+
+test('what cannot be read is told after the answers before it, with the bytes that said so', async t => {
+  const { server, answered } = await plainServer(t);
+  const sent = await converse(server.url, [`${asked('/')}nonsense\r\n\r\n`]);
+  assert.deepEqual(
+    answered.map(({ status }) => status),
+    [200, 400],
+  );
+  assert.equal(
+    answered.reduce((sum, { bytes }) => sum + bytes, 0),
+    sent.length,
+  );
+});
