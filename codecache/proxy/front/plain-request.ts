@@ -7,7 +7,7 @@ export interface PlainRequest {
 }
 
 /** Longer headers have more in them than a plain request, and are far below every limit of the slow path. */
-export const MAX_PLAIN_BYTES = 2048;
+const MAX_PLAIN_BYTES = 2048;
 const MAX_FIELDS = 24;
 
 /** Field names of which no value changes what a cache answers. */
@@ -27,8 +27,11 @@ const HARMLESS = new Set([
 ]);
 
 const REQUEST_LINE = /^GET ([!-~]+) HTTP\/1\.1$/;
-/** RFC 9110 5.6.2 token, and a value of visible ASCII; anything else, though legal, is rare. */
-const FIELD = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t -~]*)$/;
+/**
+ * RFC 9110 5.6.2 token, and a value of visible ASCII; anything else, though legal, is rare. The value begins with no white
+ * space, so that there is one way to read a field, however much of it there is.
+ */
+const FIELD = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*((?:[!-~][\t -~]*)?)$/;
 
 /**
  * Reads the header of a request that is plain beyond doubt: a GET of HTTP/1.1 with one Host and nothing in it that could
