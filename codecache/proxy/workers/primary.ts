@@ -1,5 +1,8 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { systemClock } from '../../../lib/clock.ts';
 import { libError } from '../../../lib/errors.ts';
+import type { PilotageError } from '../../../lib/errors.ts';
 import type { Logger } from '../../../lib/log.ts';
 import { codecacheError } from '../../errors.ts';
 import type { CacheServeConfig } from '../../config/schema.ts';
@@ -12,6 +15,7 @@ import { purge } from '../operations/offline-control.ts';
 import { StatsSum } from '../operations/stats-sum.ts';
 import type { PrimaryCalls, WorkerOptions } from './calls.ts';
 import { openListeningSocket } from './listening-socket.ts';
+import type { ListeningSocket } from './listening-socket.ts';
 import { WorkerPool } from './worker-pool.ts';
 import type { PoolPlan } from './worker-pool.ts';
 import { WorkerProcess } from './worker-process.ts';
@@ -28,6 +32,8 @@ export interface Primary {
 
 /** A process that is busy for longer is left out of the sum. */
 const STATS_MS = 1000;
+const ORPHANS_MS = 3000;
+const LOOK_MS = 50;
 
 /**
  * The process that owns what the processes of one cache share: the listening socket, the keeper of the directory, the
@@ -46,7 +52,7 @@ export async function startPrimary(options: {
   await using opened = new AsyncDisposableStack();
   const lock = await takeCacheDirectory(directory);
   opened.defer(() => lock.release());
-  const socket = await openListeningSocket(listen);
+  const socket = await listenAfterOrphans(directory, listen, log);
   opened.defer(() => socket.close());
   const keeper = new LocalKeeper({ directory, maxBytes: config.maxStoreBytes, log });
   await keeper.load();
@@ -128,6 +134,23 @@ export async function startPrimary(options: {
     },
     close: () => rest.disposeAsync(),
   };
+}
+
+/** Workers whose primary was killed end within two seconds, and have its address until then. */
+async function listenAfterOrphans(directory: string, listen: string, log: Logger): Promise<ListeningSocket> {
+  // A cache that ends in order takes its socket away.
+  const orphans = existsSync(join(directory, 'control'));
+  const untilMs = performance.now() + ORPHANS_MS;
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await openListeningSocket(listen);
+    } catch (error) {
+      const { code } = error as Partial<PilotageError>;
+      if (!orphans || code !== 'E_PORT_IN_USE' || performance.now() > untilMs) throw error;
+      if (tries === 0) log.info({ listen }, 'waiting for the workers of a cache that was killed');
+      await systemClock.sleep(LOOK_MS);
+    }
+  }
 }
 
 function planOf(config: CacheServeConfig): PoolPlan {

@@ -170,6 +170,29 @@ test('no worker outlives its primary, and the port is free for the next one', as
   await assert.rejects(get(`${cache.url}/livez`), { code: 'ECONNREFUSED' });
 });
 
+test('killed and started again at once: it waits for the workers that were left to give up the address', async t => {
+  const cache = await cacheOf(t);
+  const [orphan] = await cache.workers();
+  process.kill(orphan!, 'SIGSTOP');
+  t.after(() => alive(orphan!) && process.kill(orphan!, 'SIGKILL'));
+  await cache.kill();
+  const next = await startDaemon({
+    name: 'cache',
+    command: process.execPath,
+    args: [
+      ...[program, 'cache', 'serve', '--config', join(cache.directory, 'cache.json')],
+      ...['--dir', join(cache.directory, 'cache'), '--listen', new URL(cache.url).host],
+    ],
+    ready: ({ stdout, stderr }) => {
+      if (stderr().includes('waiting for the workers') && alive(orphan!)) process.kill(orphan!, 'SIGCONT');
+      return stdout().includes('"ready":true');
+    },
+  });
+  t.after(() => next.stop());
+  assert.match(next.stderr(), /waiting for the workers of a cache that was killed/);
+  assert.equal((await get(`${cache.url}/${nameOf(small)}`)).status, 200);
+});
+
 test('SIGTERM: nobody is let in any more, answers under way are finished, and it ends in order', async t => {
   const cache = await cacheOf(t, { processes: 2 });
   const body = new Promise<Buffer>((resolve, reject) => {
