@@ -101,6 +101,16 @@ export function fromSystemError(error: unknown, where: string): PilotageError<Li
       message: 'A part of the path is not a directory.',
       fix: 'Check the path.',
     },
+    EEXIST: {
+      code: 'E_FILE_UNREADABLE',
+      message: 'There is something else under this name already.',
+      fix: 'Name another path, or move away what is there.',
+    },
+    EROFS: {
+      code: 'E_PERMISSION',
+      message: 'This file system is mounted read-only.',
+      fix: 'Name a place on another file system, or mount this one for writing.',
+    },
     ENOSPC: { code: 'E_DISK_FULL', message: 'The disk is full.', fix: 'Free space on this file system.' },
     EDQUOT: {
       code: 'E_DISK_FULL',

@@ -1,6 +1,6 @@
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fromSystemError } from '../../../lib/errors.ts';
+import { fromSystemError, libError } from '../../../lib/errors.ts';
 import { silentLog } from '../../../lib/log.ts';
 import { purgeAnswers } from '../metadata/answer-store.ts';
 import { LocalKeeper } from '../objects/local-keeper.ts';
@@ -23,9 +23,11 @@ export async function purge(directory: string, keeper: LocalKeeper, what: Purge)
  * @throws E_FILE_MISSING where no cache ever was, E_DIRECTORY_IN_USE when one runs after all.
  */
 async function withStoppedCache<T>(directory: string, work: (keeper: LocalKeeper) => Promise<T>): Promise<T> {
-  await access(join(directory, 'objects')).catch(error => {
-    throw fromSystemError(error, directory);
-  });
+  for (const part of ['objects', 'answers'])
+    await access(join(directory, part)).catch(error => {
+      const named = fromSystemError(error, directory);
+      throw named.code === 'E_FILE_MISSING' ? noCache(directory, part) : named;
+    });
   const lock = await takeCacheDirectory(directory);
   try {
     const keeper = new LocalKeeper({ directory, maxBytes: Number.MAX_SAFE_INTEGER, log: silentLog });
@@ -44,3 +46,13 @@ export const verifyStopped = (
   onProgress: (progress: Readonly<VerifyProgress>) => void,
 ): Promise<VerifyProgress> =>
   withStoppedCache(directory, keeper => verifyObjects({ directory, keeper, onProgress }));
+
+const noCache = (where: string, part: string) =>
+  libError({
+    code: 'E_FILE_MISSING',
+    message: 'No cache ever ran on this directory.',
+    where,
+    expected: 'the directory of a "pilotage cache serve", with objects/ and answers/',
+    found: `no ${part}/`,
+    fix: 'Give the directory that the cache was started with (--dir).',
+  });

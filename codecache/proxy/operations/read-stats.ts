@@ -7,10 +7,19 @@ const MAX_BYTES = 1 << 18;
 /**
  * Asks a running cache what it counted.
  *
- * @param url base URL of the cache. @throws E_UNREACHABLE, E_TIMEOUT, E_PROTOCOL naming it.
+ * @param url base URL of the cache. @throws E_USAGE, E_UNREACHABLE, E_TIMEOUT, E_PROTOCOL naming it.
  */
 export async function readCacheStats(url: string, timeoutSeconds = 10): Promise<CacheStats> {
   const where = `${url.replace(/\/+$/, '')}/stats`;
+  if (!URL.canParse(where) || !/^https?:/i.test(where))
+    throw libError({
+      code: 'E_USAGE',
+      message: 'This is no address of a cache.',
+      where: '--url',
+      expected: 'an http: or https: URL',
+      found: url,
+      fix: 'Give the base URL that "pilotage cache serve" printed.',
+    });
   try {
     const reply = await request(where, { signal: AbortSignal.timeout(timeoutSeconds * 1000) });
     const chunks: Buffer[] = [];

@@ -206,7 +206,9 @@ test('wrong calls are answered with what, where and the fix', async t => {
     [['restart', '--dir', none], 4, /E_UNREACHABLE/],
     [['purge', '--dir', none], 2, /E_USAGE.*--object, --metadata, --all/],
     [['purge', '--dir', none, '--object', 'abc'], 2, /E_USAGE.*64 hexadecimal/],
-    [['verify', '--dir', none], 2, /E_FILE_MISSING/],
+    [['stats', '--url', 'cache1:8091'], 2, /E_USAGE.*http: or https:.*cache1:8091/],
+    [['verify', '--dir', none], 2, /E_FILE_MISSING: No cache ever ran/],
+    [['verify', '--dir', join(directory, 'empty')], 2, /E_FILE_MISSING: No cache ever ran.*no objects/],
     [['purge', '--dir', join(directory, 'empty'), '--all'], 2, /E_FILE_MISSING/],
   ] as const) {
     const done = run(...args);
