@@ -25,7 +25,7 @@ export const upstreamUrl = z
   });
 
 /** `http://a|http://b`: any of them. */
-export const upstreamGroup = z
+const upstreamGroup = z
   .string()
   .max(4096)
   .superRefine((group, context) => {

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../../../lib/clock.ts';
 
 /** Clients can force one renewal of a name in so many seconds; who asks in between gets what was just renewed. */
-export const FORCED_EVERY_SECONDS = 3;
+const FORCED_EVERY_SECONDS = 3;
 const FORCED = { burst: 30, perSecond: 5 };
 const STRANGERS = { burst: 200, perSecond: 20 };
 
