@@ -1,3 +1,4 @@
+import type { BodyFile } from '../objects/body-file.ts';
 import type { HeldBody } from '../objects/body-source.ts';
 import { rawHead } from './answer-head.ts';
 import type { AnswerHead, ServedBy } from './answer-head.ts';
@@ -19,6 +20,8 @@ export class HotAnswer {
   first: Buffer = Buffer.alloc(0);
   /** The body when it is long, to be written after {@link first} without copying. */
   rest: Buffer | undefined;
+  /** {@link rest} once more, where the system can send it by itself. */
+  file: BodyFile | undefined;
   #second = -1;
 
   constructor(head: AnswerHead, held: HeldBody) {
@@ -36,6 +39,7 @@ export class HotAnswer {
     const short = body.length <= ONE_PIECE_BYTES;
     this.first = short ? Buffer.concat([head, body]) : head;
     this.rest = short ? undefined : body;
+    this.file = short ? undefined : this.held.file;
   }
 }
 

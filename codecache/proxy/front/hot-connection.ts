@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Answered, Observer } from '../../http/observe-answer.ts';
 import type { ServerLimits } from '../../http/request-server.ts';
+import type { BodyFile } from '../objects/body-file.ts';
 import type { HotAnswer, HotAnswers } from './hot-answers.ts';
 import type { PlainRequest, PlainRequests } from './plain-request.ts';
 
@@ -18,6 +19,8 @@ export interface HotParts {
 
 const HEAD_END = '\r\n\r\n';
 const NOTHING = Buffer.alloc(0);
+/** Written between two calls of sendfile: when the system has taken it, it may take more. */
+const PIECE_BYTES = 1 << 16;
 
 /**
  * One connection on which hits from memory are answered without node:http. It reads nothing while an answer waits for
@@ -30,6 +33,10 @@ export class HotConnection {
   readonly #remote: string;
   /** Answers handed to the socket that the system has not taken whole. */
   readonly #underWay: Answered[] = [];
+  /** A body is on its way in pieces: nothing may come between. */
+  #inPieces = false;
+  /** The client has ended its side meanwhile. */
+  #finished = false;
   #sinceMs = 0;
   #fresh = true;
 
@@ -70,7 +77,7 @@ export class HotConnection {
     let plain = !draining();
     const several = end < text.length;
     if (several) socket.cork();
-    while (plain && start < text.length && !socket.writableNeedDrain) {
+    while (plain && start < text.length && !socket.writableNeedDrain && !this.#inPieces) {
       const request = end < HEAD_END.length ? undefined : requests.read(text.slice(start, end));
       const hot = request && answers.get(request.target, nowMs);
       if (hot === undefined) plain = false;
@@ -84,10 +91,14 @@ export class HotConnection {
     this.#settle(chunk.subarray(start));
   }
 
-  #send({ target, userAgent }: PlainRequest, { head, first, rest }: HotAnswer): void {
+  #send({ target, userAgent }: PlainRequest, { head, first, rest, file }: HotAnswer): void {
     const { socket } = this;
     if (rest === undefined) socket.write(first);
-    else {
+    else if (file !== undefined && socket.writableCorked === 0 && socket.writableLength === 0) {
+      socket.write(first);
+      file.hold();
+      this.#sendFile(file, rest, 0);
+    } else {
       socket.cork();
       socket.write(first);
       socket.write(rest);
@@ -108,16 +119,36 @@ export class HotConnection {
     });
   }
 
+  /**
+   * Sends the rest of a body from its file. The system says nothing when it can take more, so a piece of it goes by an
+   * ordinary write, which does, in between.
+   */
+  #sendFile(file: BodyFile, body: Buffer, from: number): void {
+    const { socket } = this;
+    // What is still in the stream comes first.
+    const at = socket.writableLength === 0 ? from + file.send(socket, from) : from;
+    this.#inPieces = at < body.length;
+    if (!this.#inPieces) return file.release();
+    const end = Math.min(at + PIECE_BYTES, body.length);
+    socket.write(body.subarray(at, end), error => {
+      if (error) return file.release();
+      this.#sendFile(file, body, end);
+      if (this.#inPieces) return;
+      if (this.#finished) socket.end();
+      this.#written();
+    });
+  }
+
   /** Waits until the system has taken what was written, if it has not; then `rest`, if any, is for node:http. */
   #settle(rest: Buffer): void {
     const { socket } = this;
     if (socket.destroyed) return;
-    if (socket.writableLength > 0 || socket.writableNeedDrain) {
+    if (this.#inPieces || socket.writableLength > 0 || socket.writableNeedDrain) {
       // Put back, what was not answered yet comes again, and the end of the client's side only after it.
       socket.pause();
       if (rest.length > 0) socket.unshift(rest);
       // Too little for 'drain': a mark in the stream tells instead.
-      if (!socket.writableNeedDrain) socket.write(NOTHING, this.#written);
+      if (!this.#inPieces && !socket.writableNeedDrain) socket.write(NOTHING, this.#written);
       return;
     }
     this.#tell(true);
@@ -125,7 +156,7 @@ export class HotConnection {
   }
 
   readonly #written = (): void => {
-    if (this.#underWay.length === 0 || this.socket.destroyed) return;
+    if (this.#inPieces || this.#underWay.length === 0 || this.socket.destroyed) return;
     this.#tell(true);
     this.socket.resume();
   };
@@ -151,7 +182,10 @@ export class HotConnection {
     this.#parts.ended(this, rest);
   }
 
-  readonly #finish = (): void => void this.socket.end();
+  readonly #finish = (): void => {
+    if (this.#inPieces) this.#finished = true;
+    else this.socket.end();
+  };
 
   readonly #cut = (): void => void this.socket.destroy();
 

@@ -1,8 +1,11 @@
 import type { ServerResponse } from 'node:http';
+import type { BodyFile } from './body-file.ts';
 
 /** A verified body that a memory tier holds. */
 export interface HeldBody {
   readonly body: Buffer;
+  /** A large body once more, where the system can send it by itself; not once it is evicted or purged. */
+  readonly file?: BodyFile | undefined;
   /** False once it was evicted or purged. */
   valid(): boolean;
   /** It is in use: keep it over others. */

@@ -1,4 +1,6 @@
 import { LRUCache } from 'lru-cache';
+import { openBodyFiles } from './body-file.ts';
+import type { BodyFile } from './body-file.ts';
 import type { HeldBody } from './body-source.ts';
 
 /** A verified object whose body is in memory. */
@@ -19,6 +21,10 @@ export interface MemoryStats {
 
 /** What the index takes besides the body, roughly: many tiny objects are bounded too. */
 const ENTRY_BYTES = 512;
+/** From here on a body is kept as a file too, which takes its room twice; far fewer files than descriptors. */
+const FILE_BYTES = 1 << 18;
+
+const toFile = openBodyFiles();
 
 /**
  * Verified bodies in the memory of this process, least recently used out first by bytes. The bodies are given out
@@ -31,6 +37,7 @@ export class MemoryTier {
   readonly maxObjectBytes: number;
   readonly #held: LRUCache<string, Held> | undefined;
   readonly #onUse: (sha256: string) => void;
+  #bodyBytes = 0;
   #hits = 0;
   #evicted = 0;
 
@@ -46,9 +53,10 @@ export class MemoryTier {
     if (maxBytes === 0) return;
     this.#held = new LRUCache<string, Held>({
       maxSize: maxBytes + ENTRY_BYTES,
-      sizeCalculation: ({ body }) => body.length + ENTRY_BYTES,
+      sizeCalculation: ({ room }) => room,
       dispose: (held, _sha256, reason) => {
         held.drop();
+        this.#bodyBytes -= held.body.length;
         if (reason === 'evict') this.#evicted += 1;
       },
     });
@@ -65,7 +73,9 @@ export class MemoryTier {
   /** @param body verified by the caller; it must not change any more. @returns undefined when it is too large. */
   put(sha256: string, body: Buffer, storedMs: number): HeldObject | undefined {
     if (this.#held === undefined || body.length > this.maxObjectBytes) return undefined;
-    const held = new Held(sha256, body, storedMs, () => this.#touch(sha256));
+    const twice = toFile !== undefined && body.length >= FILE_BYTES && 2 * body.length <= this.maxBytes;
+    const held = new Held(sha256, body, storedMs, twice, () => this.#touch(sha256));
+    this.#bodyBytes += body.length;
     this.#held.set(sha256, held);
     return held;
   }
@@ -75,10 +85,22 @@ export class MemoryTier {
     this.#held?.delete(sha256);
   }
 
+  close(): void {
+    this.#held?.clear();
+  }
+
+  /** Not one more answer is made from any of them. */
+  clear(): void {
+    this.#held?.clear();
+  }
+
   stats(): MemoryStats {
-    const objects = this.#held?.size ?? 0;
-    const bytes = (this.#held?.calculatedSize ?? 0) - objects * ENTRY_BYTES;
-    return { objects, bytes, hits: this.#hits, evicted: this.#evicted };
+    return {
+      objects: this.#held?.size ?? 0,
+      bytes: this.#bodyBytes,
+      hits: this.#hits,
+      evicted: this.#evicted,
+    };
   }
 
   #touch(sha256: string): void {
@@ -91,13 +113,24 @@ class Held implements HeldObject {
   readonly body: Buffer;
   readonly storedMs: number;
   readonly touch: () => void;
+  /** Bytes of memory that it may take. */
+  readonly room: number;
+  readonly #twice: boolean;
+  #file: BodyFile | undefined;
   #here = true;
 
-  constructor(sha256: string, body: Buffer, storedMs: number, touch: () => void) {
+  constructor(sha256: string, body: Buffer, storedMs: number, twice: boolean, touch: () => void) {
     this.sha256 = sha256;
     this.body = body;
     this.storedMs = storedMs;
     this.touch = touch;
+    this.#twice = twice;
+    this.room = ENTRY_BYTES + body.length * (twice ? 2 : 1);
+  }
+
+  get file(): BodyFile | undefined {
+    if (this.#here && this.#twice) this.#file ??= toFile?.(this.body);
+    return this.#file;
   }
 
   valid(): boolean {
@@ -106,5 +139,7 @@ class Held implements HeldObject {
 
   drop(): void {
     this.#here = false;
+    this.#file?.release();
+    this.#file = undefined;
   }
 }

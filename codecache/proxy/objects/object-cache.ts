@@ -5,7 +5,7 @@ import type { Upstreams } from '../upstreams/upstreams.ts';
 import { BodyRoom } from './body-room.ts';
 import { NO_BYTES, heldSource } from './body-source.ts';
 import type { BodySource } from './body-source.ts';
-import type { DiskKeeper } from './disk-keeper.ts';
+import type { DiskKeeper, Forgotten } from './disk-keeper.ts';
 import type { DiskStats, DiskTier } from './disk-tier.ts';
 import type { Flight, Needs } from './flight.ts';
 import type { HeldObject, MemoryStats, MemoryTier } from './memory-tier.ts';
@@ -84,7 +84,7 @@ export class ObjectCache {
       disk: options.disk,
     });
     this.#passing = new PassThrough({ clock: options.clock, maxBytes: options.maxBytes });
-    options.keeper.onForgotten(sha256s => this.#forget(sha256s));
+    options.keeper.onForgotten(objects => this.#forget(objects));
   }
 
   /**
@@ -122,6 +122,7 @@ export class ObjectCache {
   async close(): Promise<void> {
     await Promise.all(this.#underWay);
     this.#disk.close();
+    this.#memory.close();
   }
 
   /** Waits for what a fetch brings. @returns undefined when it brings nothing for this wish, but another one may. */
@@ -254,7 +255,12 @@ export class ObjectCache {
     }
   }
 
-  #forget(sha256s: readonly string[]): void {
+  #forget(sha256s: Forgotten): void {
+    if (sha256s === 'all') {
+      for (const lookup of this.#lookups.values()) lookup.forgotten = true;
+      this.#memory.clear();
+      return this.#disk.forgetAll();
+    }
     for (const sha256 of sha256s) {
       const lookup = this.#lookups.get(sha256);
       if (lookup !== undefined) lookup.forgotten = true;

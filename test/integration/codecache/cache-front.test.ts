@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { open as openFile, readdir, readlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import type { Answered } from '../../../codecache/http/observe-answer.ts';
+import { LocalKeeper } from '../../../codecache/proxy/objects/local-keeper.ts';
 import { serveCache } from '../../../codecache/proxy/serve-cache.ts';
 import type { CacheOptions } from '../../../codecache/proxy/serve-cache.ts';
 import { silentLog } from '../../../lib/log.ts';
@@ -21,6 +23,9 @@ const hot = (bytes: Buffer, fields = ''): string =>
 
 /** A cache that holds both objects, and has given both as hits. */
 async function warmCache(t: TestContext, limits: CacheOptions['limits'] = {}) {
+  const directory = await temporaryDirectory(t);
+  const keeper = new LocalKeeper({ directory, maxBytes: 2 ** 30, log: silentLog });
+  await keeper.load();
   const answered: Answered[] = [];
   const origin = await upstream(t, (request, response) => {
     const body = [huge, small].find(bytes => nameOf(bytes) === request.url);
@@ -29,7 +34,8 @@ async function warmCache(t: TestContext, limits: CacheOptions['limits'] = {}) {
   });
   const cache = await serveCache({
     upstreams: [origin.url],
-    directory: await temporaryDirectory(t),
+    directory,
+    keeper,
     listen: '127.0.0.1:0',
     log: silentLog,
     maxStoreBytes: 2 ** 30,
@@ -49,7 +55,7 @@ async function warmCache(t: TestContext, limits: CacheOptions['limits'] = {}) {
     await once(socket, 'connect');
     return socket;
   };
-  return { cache, answered, open };
+  return { cache, answered, keeper, open };
 }
 
 /** Everything until the other side ends. */
@@ -145,4 +151,38 @@ test('closing it closes idle connections, waits for an answer under way, and cut
     answered.filter(({ bytes }) => bytes > huge.length).map(({ complete }) => complete),
     [true, false],
   );
+});
+
+/** Bodies that this process holds as files. */
+async function bodyFiles(): Promise<number> {
+  const links = (await readdir('/proc/self/fd')).map(fd => readlink(`/proc/self/fd/${fd}`).catch(() => ''));
+  return (await Promise.all(links)).filter(link => link.includes('memfd:pilotage-body')).length;
+}
+
+test('a large body that the system sends by itself comes whole to quick and slow readers, purged or not', async t => {
+  const { answered, keeper, open } = await warmCache(t);
+  const slow = await open();
+  slow.pause();
+  slow.write(hot(huge));
+  const leaving = await open();
+  leaving.write(hot(huge));
+  await once(leaving, 'data');
+  leaving.destroy();
+  for (let round = 0; round < 3; round++) {
+    const quick = await open();
+    quick.end(hot(huge));
+    const [answer] = answersIn(await readAll(quick));
+    assert.ok(answer!.body.equals(huge), `quick reader, round ${round}`);
+  }
+  assert.equal(await bodyFiles(), 1, 'node:ffi is there and was used');
+  await keeper.purge();
+  // Others would get the number of a descriptor that is closed too early.
+  const others = await Promise.all(Array.from({ length: 20 }, () => openFile('/dev/zero')));
+  slow.end();
+  const [late] = answersIn(await readAll(slow));
+  assert.ok(late!.body.equals(huge), 'slow reader');
+  await waitUntil(async () => (await bodyFiles()) === 0, 'the file goes with its last reader');
+  await Promise.all(others.map(file => file.close()));
+  await waitUntil(() => answered.length === 5, 'all are told');
+  assert.equal(answered.filter(({ complete }) => !complete).length, 1, 'the one that left');
 });
