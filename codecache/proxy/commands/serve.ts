@@ -79,11 +79,15 @@ async function runCache(options: ServeOptions): Promise<void> {
   const config = await readConfig();
   const log = createLog('cache');
   const shutdown = new Shutdown({ log, deadlineMs: config.drainSeconds * 1000 + END_MARGIN_MS }).listen();
-  const primary = await startPrimary({ config, readConfig, log });
-  shutdown.defer('cache', () => primary.close());
-  process.on('SIGHUP', () => primary.reopenLogs());
+  const starting = startPrimary({ config, readConfig, log });
+  // From now on, for either would end a process that does not listen to it.
+  process.on('SIGHUP', () => void starting.then(started => started.reopenLogs()).catch(() => undefined));
   process.on('SIGUSR2', () => {
-    primary.restart().catch(error => log.error({ err: error }, 'not restarted; the old processes go on'));
+    starting
+      .then(started => started.restart())
+      .catch(error => log.error({ err: error }, 'not restarted; the old processes go on'));
   });
+  const primary = await starting;
+  shutdown.defer('cache', () => primary.close());
   process.stdout.write(`${JSON.stringify({ ready: true, program: 'cache', url: primary.url })}\n`);
 }
