@@ -1,3 +1,6 @@
+/** Objects that are no more: these, or all that any tier has. */
+export type Forgotten = readonly string[] | 'all';
+
 /**
  * Who decides what stays in the directory that the processes of one cache share: one for all of them. The processes tell
  * it what they put there and use; it removes the least recently used, never what is pinned. In a cache of several
@@ -16,5 +19,5 @@ export interface DiskKeeper {
   /** The disk is full: removes at least so many bytes, or nothing when it cannot. @returns bytes removed. */
   makeRoom(bytes: number): Promise<number>;
   /** Calls back when objects were purged or found damaged: no process may serve its copy any more. */
-  onForgotten(listener: (sha256s: readonly string[]) => void): void;
+  onForgotten(listener: (objects: Forgotten) => void): void;
 }

@@ -157,6 +157,11 @@ export class DiskTier {
     this.#files.forget(this.#path(sha256));
   }
 
+  forgetAll(): void {
+    this.#verified.clear();
+    this.#files.close();
+  }
+
   stats(): DiskStats {
     return { failures: this.#health.failures, degraded: this.#health.degraded ? 1 : 0 };
   }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fromSystemError } from '../../../lib/errors.ts';
 import { ensureDirectory } from '../../../lib/files.ts';
 import type { Logger } from '../../../lib/log.ts';
-import type { DiskKeeper } from './disk-keeper.ts';
+import type { DiskKeeper, Forgotten } from './disk-keeper.ts';
 import { incomingDirectory, objectNames, objectPath } from './object-place.ts';
 
 export interface DiskUsage {
@@ -33,7 +33,7 @@ export class LocalKeeper implements DiskKeeper {
   /** Bytes by name, least recently used first. */
   readonly #kept = new Map<string, number>();
   readonly #pins = new Map<string, readonly string[]>();
-  readonly #listeners: ((sha256s: readonly string[]) => void)[] = [];
+  readonly #listeners: ((objects: Forgotten) => void)[] = [];
   #pinned = new Set<string>();
   #bytes = 0;
   #pinnedBytes = 0;
@@ -108,7 +108,7 @@ export class LocalKeeper implements DiskKeeper {
     await this.#clean();
   }
 
-  onForgotten(listener: (sha256s: readonly string[]) => void): void {
+  onForgotten(listener: (objects: Forgotten) => void): void {
     this.#listeners.push(listener);
   }
 
@@ -116,18 +116,16 @@ export class LocalKeeper implements DiskKeeper {
    * Removes objects, pinned or not, and tells every process, whose memory may hold more than the disk; without a list
    * all of them. @returns the names of those that were on disk.
    */
-  async purge(sha256s: readonly string[] = [...this.#kept.keys()]): Promise<string[]> {
+  async purge(sha256s?: readonly string[]): Promise<string[]> {
     const removed: string[] = [];
-    for (const sha256 of sha256s) {
-      this.#drop(sha256);
-      try {
-        await unlink(objectPath(this.#directory, sha256));
-        removed.push(sha256);
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw fromSystemError(error, sha256);
+    try {
+      for (const sha256 of sha256s ?? (await this.#everything())) {
+        this.#drop(sha256);
+        if (await this.#unlink(sha256)) removed.push(sha256);
       }
+    } finally {
+      for (const listener of this.#listeners) listener(sha256s ?? 'all');
     }
-    for (const listener of this.#listeners) listener(sha256s);
     return removed;
   }
 
@@ -164,6 +162,22 @@ export class LocalKeeper implements DiskKeeper {
     }
     this.#log.warn({ wanted, removed }, 'the disk is full; objects were removed to make room');
     return { removed, left: Math.max(0, removed - bytes) };
+  }
+
+  /** What the index knows, and what else lies there: put there by hand, or by a process that ended before it told. */
+  async #everything(): Promise<Set<string>> {
+    return new Set([...this.#kept.keys(), ...(await Array.fromAsync(objectNames(this.#directory)))]);
+  }
+
+  /** @returns whether there was such an object. @throws E_PERMISSION and the like. */
+  async #unlink(sha256: string): Promise<boolean> {
+    try {
+      await unlink(objectPath(this.#directory, sha256));
+      return true;
+    } catch (error) {
+      if (['ENOENT', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return false;
+      throw fromSystemError(error, sha256);
+    }
   }
 
   #add(sha256: string, bytes: number): void {

@@ -105,13 +105,15 @@ test('purging tells every process, also of what is in no file', async t => {
   const [one, two] = [await place(directory, 10), await place(directory, 10)];
   keeper.kept(one, 10);
   keeper.kept(two, 10);
-  const told: string[] = [];
-  keeper.onForgotten(sha256s => told.push(...sha256s));
+  const told: unknown[] = [];
+  keeper.onForgotten(objects => told.push(objects));
   const nowhere = '0'.repeat(64);
   assert.deepEqual(await keeper.purge([one, nowhere]), [one]);
-  assert.deepEqual(told, [one, nowhere]);
+  assert.deepEqual(told, [[one, nowhere]]);
   assert.deepEqual(await onDisk(directory), [two]);
-  assert.deepEqual(await keeper.purge(), [two]);
+  const byHand = await place(directory, 10);
+  assert.deepEqual((await keeper.purge()).toSorted(), [two, byHand].toSorted());
+  assert.deepEqual(told, [[one, nowhere], 'all']);
   assert.deepEqual(keeper.usage(), { objects: 0, bytes: 0, pinned: 0, pinnedBytes: 0, evicted: 0 });
 });
 
@@ -120,8 +122,8 @@ test('verifying hashes everything again, removes what is damaged and names it', 
   const names = await Promise.all(Array.from({ length: 7 }, () => place(directory, 1000)));
   for (const name of names) keeper.kept(name, 1000);
   await writeFile(objectPath(directory, names[3]!), randomBytes(1000));
-  const told: string[] = [];
-  keeper.onForgotten(sha256s => told.push(...sha256s));
+  const told: unknown[] = [];
+  keeper.onForgotten(objects => told.push(objects));
   const seen: number[] = [];
   const { objects, bytes, damaged, unreadable } = await verifyObjects({
     directory,
@@ -132,7 +134,7 @@ test('verifying hashes everything again, removes what is damaged and names it', 
     { objects, bytes, damaged, unreadable },
     { objects: 7, bytes: 7000, damaged: [names[3]!], unreadable: [] },
   );
-  assert.deepEqual(told, [names[3]!]);
+  assert.deepEqual(told, [[names[3]!]]);
   assert.deepEqual(seen, [1, 2, 3, 4, 5, 6, 7]);
   assert.equal(keeper.usage().objects, 6);
   await assert.rejects(verifyObjects({ directory, keeper, signal: AbortSignal.abort() }), {
