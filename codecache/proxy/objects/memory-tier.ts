@@ -94,11 +94,6 @@ export class MemoryTier {
     this.#held?.clear();
   }
 
-  /** Not one more answer is made from any of them. */
-  clear(): void {
-    this.#held?.clear();
-  }
-
   stats(): MemoryStats {
     return {
       objects: this.#held?.size ?? 0,

@@ -1,3 +1,4 @@
+import type { Forgotten } from '../objects/disk-keeper.ts';
 import type { CacheStats } from '../operations/cache-stats.ts';
 import type { CacheOptions } from '../serve-cache.ts';
 
@@ -21,7 +22,7 @@ export type WorkerCalls = {
   outOfService(out: boolean): void;
   reopenLog(): void;
   /** These objects are no more: no copy of them may be served. */
-  forget(sha256s: readonly string[]): void;
+  forget(objects: Forgotten): void;
   /** Takes no new connections, finishes what is under way ({@link Farewell}), and ends the process. */
   end(farewell: Farewell): Promise<void>;
 };

@@ -81,8 +81,8 @@ export async function startPrimary(options: {
     log,
     clock: systemClock,
   });
-  keeper.onForgotten(sha256s => {
-    for (const { calls: worker } of pool.workers) worker.tell('forget', sha256s);
+  keeper.onForgotten(objects => {
+    for (const { calls: worker } of pool.workers) worker.tell('forget', objects);
   });
 
   const stats = async (): Promise<AllStats> => {

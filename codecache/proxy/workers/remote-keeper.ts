@@ -1,5 +1,5 @@
 import type { Logger } from '../../../lib/log.ts';
-import type { DiskKeeper } from '../objects/disk-keeper.ts';
+import type { DiskKeeper, Forgotten } from '../objects/disk-keeper.ts';
 import type { PrimaryCalls } from './calls.ts';
 import type { Channel } from './channel.ts';
 
@@ -9,7 +9,7 @@ const MAKE_ROOM_MS = 30_000;
 export class RemoteKeeper implements DiskKeeper {
   readonly #primary: Channel<PrimaryCalls>;
   readonly #log: Logger;
-  readonly #listeners: ((sha256s: readonly string[]) => void)[] = [];
+  readonly #listeners: ((objects: Forgotten) => void)[] = [];
 
   constructor(primary: Channel<PrimaryCalls>, log: Logger) {
     this.#primary = primary;
@@ -42,12 +42,12 @@ export class RemoteKeeper implements DiskKeeper {
     }
   }
 
-  onForgotten(listener: (sha256s: readonly string[]) => void): void {
+  onForgotten(listener: (objects: Forgotten) => void): void {
     this.#listeners.push(listener);
   }
 
   /** The primary says that these are no more. */
-  forget(sha256s: readonly string[]): void {
-    for (const listener of this.#listeners) listener(sha256s);
+  forget(objects: Forgotten): void {
+    for (const listener of this.#listeners) listener(objects);
   }
 }

@@ -38,7 +38,7 @@ const calls = {
   stats: () => server!.stats(),
   outOfService: out => server!.outOfService(out),
   reopenLog: () => void server!.reopenLog(),
-  forget: sha256s => keeper.forget(sha256s),
+  forget: objects => keeper.forget(objects),
   end: farewell => end(farewell),
 } satisfies WorkerCalls;
 
