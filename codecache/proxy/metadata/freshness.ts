@@ -67,6 +67,9 @@ export function judge(received: Received, notAfterMs = Infinity, longestMs = Inf
 export const isFresh = ({ bornMs, freshUntilMs }: Freshness, nowMs: number): boolean =>
   nowMs >= bornMs && nowMs < freshUntilMs;
 
+/** Whether it may be served while every upstream fails. */
+export const isUsable = ({ usableUntilMs }: Freshness, nowMs: number): boolean => nowMs < usableUntilMs;
+
 /**
  * Fields of a stored answer after a 304 (RFC 9111 3.2): each that the 304 has replaces the stored one, but those that
  * describe the body, which is the stored one. Age and Date are those of the 304 alone.

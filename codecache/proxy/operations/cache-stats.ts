@@ -1,4 +1,4 @@
-import type { MetadataStats } from '../metadata/answer-cache.ts';
+import type { MetadataStats } from '../metadata/renewal.ts';
 import type { DiskUsage } from '../objects/local-keeper.ts';
 import type { MemoryStats } from '../objects/memory-tier.ts';
 import { mergeUpstreamStats } from '../upstreams/upstream-stats.ts';
