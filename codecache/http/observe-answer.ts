@@ -7,6 +7,7 @@ export interface Answered {
   /** `-` where no request could be read. */
   method: string;
   target: string;
+  /** {@link NOT_BEGUN} where the connection ended before there was one. */
   status: number;
   /** Given to the connection, header included; of an answer that was cut the client may have fewer. */
   bytes: number;
@@ -22,6 +23,9 @@ export interface Answered {
 }
 
 export type Observer = (answered: Answered) => void;
+
+/** As nginx logs it: no status was sent. */
+const NOT_BEGUN = 499;
 
 /** Bytes of each connection that were accounted to an answer. */
 const accounted = new WeakMap<Socket, number>();
@@ -45,7 +49,7 @@ export function observeAnswer(request: IncomingMessage, response: ServerResponse
       remote,
       method: request.method ?? '-',
       target: request.url ?? '-',
-      status: response.statusCode,
+      status: response.headersSent ? response.statusCode : NOT_BEGUN,
       bytes,
       milliseconds: performance.now() - started,
       complete: response.writableFinished,

@@ -19,7 +19,9 @@ async function plainServer(t: TestContext) {
   const answered: Answered[] = [];
   const server = await startPlainServer({
     listen: '127.0.0.1:0',
-    handler: async (request, response) => void response.end(request.url === '/huge' ? huge : 'small'),
+    handler: async (request, response) => {
+      if (request.url !== '/never') response.end(request.url === '/huge' ? huge : 'small');
+    },
     log: silentLog,
     observe: one => answered.push(one),
   });
@@ -60,6 +62,17 @@ test('a client that is cut off while its CONNECT waits for an answer before harm
     [{ method: 'GET', complete: false }],
   );
   assert.equal((await get(server.url)).status, 200);
+});
+
+test('a client that leaves before its answer begins is not told as one that got a 200', async t => {
+  const { answered, open } = await plainServer(t);
+  const socket = await open();
+  socket.write(asked('/') + asked('/never'));
+  await waitUntil(() => answered.length === 1, 'the first is answered');
+  socket.resetAndDestroy();
+  await waitUntil(() => answered.length === 2, 'the second is told');
+  const { status, bytes, complete } = answered[1]!;
+  assert.deepEqual({ status, bytes, complete }, { status: 499, bytes: 0, complete: false });
 });
 
 test('what comes after the last answer of a connection is not answered, and not told as if it were', async t => {
