@@ -39,6 +39,9 @@ const STATUS: Readonly<Record<string, number>> = {
   E_CACHE_BUSY: 503,
 };
 
+/** What nobody was asked for: RFC 9211 2.2 has fwd for requests that went on towards the origin. */
+const NOT_FORWARDED: ReadonlySet<string> = new Set(['E_NOT_CACHED', 'E_CACHE_BUSY']);
+
 interface Exchange {
   request: IncomingMessage;
   response: ServerResponse;
@@ -170,7 +173,10 @@ export class RequestHandler {
     const { code, where, found } = error;
     this.#parts.log.warn({ path, code, where, found }, 'no answer for a client');
     if (response.headersSent) return void response.destroy();
-    response.setHeader('cache-status', `pilotage-cache; fwd=miss; detail=${code}`);
+    response.setHeader(
+      'cache-status',
+      `pilotage-cache; ${NOT_FORWARDED.has(code) ? '' : 'fwd=miss; '}detail=${code}`,
+    );
     if (error.retryAfterSeconds !== undefined) response.setHeader('retry-after', error.retryAfterSeconds);
     const status = STATUS[code] ?? (code.startsWith('E_UPSTREAM') ? 502 : 500);
     sendText(request, response, status, `${code}: ${error.message} (${where ?? path})`, 'no-store');
@@ -181,7 +187,10 @@ function setFields(response: ServerResponse, fields: Fields): void {
   for (const [name, value] of fields) response.setHeader(name, value);
 }
 
-/** What a request asks of this cache itself (RFC 9111 5.2.1, 5.4); the other directives are advice that it may ignore. */
+/**
+ * What a request asks of this cache itself (RFC 9111 5.2.1, 5.4). The others are preferences; no-store is ignored, too: it
+ * is for what must stay between two, and everything here is public.
+ */
 function wishOf({ headers }: IncomingMessage): { noCache: boolean; onlyIfCached: boolean } {
   const given = headers['cache-control'];
   const directives = parseCacheControl(given ?? headers.pragma);

@@ -7,6 +7,8 @@ import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
+import { DiskTier } from '../../../codecache/proxy/objects/disk-tier.ts';
+import { LocalKeeper } from '../../../codecache/proxy/objects/local-keeper.ts';
 import { objectNames, objectPath } from '../../../codecache/proxy/objects/object-place.ts';
 import { serveCache } from '../../../codecache/proxy/serve-cache.ts';
 import type { CacheOptions } from '../../../codecache/proxy/serve-cache.ts';
@@ -207,14 +209,16 @@ test('a leader that leaves takes nothing from its followers', async t => {
 });
 
 test('with nobody left a fetch ends when most of a large object is still to come, and else goes on', async t => {
-  const given: [number, boolean][] = [
-    [MiB, false],
-    [5 * MiB, true],
+  const larger = randomBytes(12 * MiB);
+  const given: [Buffer, number, boolean][] = [
+    [large, MiB, false],
+    [large, 5 * MiB, true],
+    [larger, 7 * MiB, true],
   ];
-  for (const [position, goesOn] of given) {
-    const origin = await slowOrigin(t, large);
+  for (const [body, position, goesOn] of given) {
+    const origin = await slowOrigin(t, body);
     const cache = await cacheFor(t, [origin.url]);
-    const url = `${cache.url}/${nameOf(large)}`;
+    const url = `${cache.url}/${nameOf(body)}`;
     const only = read(url);
     await origin.give(position);
     const reading = await only;
@@ -231,11 +235,11 @@ test('with nobody left a fetch ends when most of a large object is still to come
         if (!origin.closed()) await origin.give((more += 1 << 14));
         return origin.closed();
       }, 'the origin is let go');
-      assert.ok(more < large.length / 2);
+      assert.ok(more < body.length / 2);
       assert.deepEqual(await readdir(join(cache.directory, 'incoming')), []);
       assert.equal(cache.stats().upstreams[0]!.failures, 0, 'that is no failure of the upstream');
     }
-    assert.equal(origin.count(nameOf(large)), 1);
+    assert.equal(origin.count(nameOf(body)), 1);
   }
 });
 
@@ -260,7 +264,9 @@ test('only-if-cached is answered from here, or from what comes from an upstream,
   const cache = await cacheFor(t, [origin.url]);
   const url = `${cache.url}/${nameOf(large)}`;
   const headers = { 'cache-control': 'only-if-cached' };
-  assert.equal((await get(url, { headers })).status, 504);
+  const refused = await get(url, { headers });
+  assert.equal(refused.status, 504);
+  assert.equal(refused.headers['cache-status'], 'pilotage-cache; detail=E_NOT_CACHED');
   assert.equal(origin.counts.size, 0);
   const leader = read(url);
   await origin.give(5 * MiB);
@@ -320,6 +326,48 @@ test('a sibling is asked first; what it forges is blamed on it and served to nob
   const wary = await cacheFor(t, [origin.url], { siblings: [liar.url] });
   assert.ok((await get(`${wary.url}/${nameOf(small)}`)).body.equals(small));
   assert.equal(wary.stats().upstreams.find(({ url }) => url === liar.url)?.blamed, 1);
+  const wronged = await cacheFor(t, [origin.url], { siblings: [liar.url] });
+  const nowhere = nameOf(randomBytes(10));
+  assert.equal((await get(`${wronged.url}/${nowhere}`)).status, 404, 'what no upstream has is not there');
+  assert.equal(wronged.stats().upstreams.find(({ url }) => url === liar.url)?.blamed, 1);
+});
+
+test('all who ask at once share one look at the disk; what is purged meanwhile is served to nobody', async t => {
+  const origin = await upstream(t, serving(small));
+  const directory = await temporaryDirectory(t);
+  const url = `/${nameOf(small)}`;
+  const keeper = new LocalKeeper({ directory, maxBytes: 2 ** 30, log: silentLog });
+  await keeper.load();
+  const fill = await cacheFor(t, [origin.url], { directory, keeper });
+  await get(fill.url + url);
+  for (const [look, memoryBytes] of [
+    ['load', 64 * MiB],
+    ['verify', 0],
+  ] as const) {
+    await waitUntil(() => keeper.usage().objects === 1, 'it is on disk');
+    const cache = await cacheFor(t, [origin.url], { directory, keeper, memoryBytes });
+    const before = origin.count(nameOf(small));
+    const looks = t.mock.method(DiskTier.prototype, look);
+    const answers = await Promise.all(Array.from({ length: 10 }, () => get(cache.url + url)));
+    assert.ok(answers.every(({ body, headers }) => body.equals(small) && headers['x-cache'] === 'HIT'));
+    if (look === 'load') assert.equal(looks.mock.callCount(), 1);
+    looks.mock.restore();
+
+    const late = await cacheFor(t, [origin.url], { directory, keeper, memoryBytes });
+    const original = DiskTier.prototype[look] as (...given: unknown[]) => Promise<unknown>;
+    const purging = t.mock.method(
+      DiskTier.prototype,
+      look,
+      async function (this: DiskTier, ...given: unknown[]) {
+        const found = await original.apply(this, given);
+        await keeper.purge([sha256(small)]);
+        return found;
+      },
+    );
+    assert.ok((await get(late.url + url)).body.equals(small));
+    assert.equal(origin.count(nameOf(small)), before + 1);
+    purging.mock.restore();
+  }
 });
 
 test('three hundred followers of one body cost the memory of one', async t => {
