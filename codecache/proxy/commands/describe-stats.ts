@@ -10,8 +10,8 @@ export function describeStats(stats: CacheStats): string {
     `up ${stats.upSeconds} s, ${counted(stats.processes, 'process', 'processes')}` +
       (stats.missing > 0 ? `, ${stats.missing} did not answer in time` : '') +
       (stats.replaced > 0 ? `, ${stats.replaced} ended by accident and were replaced` : ''),
-    `${answered} answers, ${percent(answered - misses, answered)} without a full upstream fetch; ` +
-      `${readableBytes(stats.bytesServed)} sent, ${percent(stats.bytesServed - stats.bytesFetched, stats.bytesServed)} of it not fetched`,
+    `${answered} answers, hit ratio ${percent(answered - misses, answered)}; ${readableBytes(stats.bytesServed)} sent, ` +
+      `byte hit ratio ${percent(stats.bytesServed - stats.bytesFetched, stats.bytesServed)}`,
     `hits ${hits}, joined ${joined}, revalidated ${revalidated}, stale ${stale}, misses ${misses}, ` +
       `refused ${stats.refused}, failed ${stats.failed}, cut ${stats.cut}`,
     `disk ${counted(disk.objects, 'object', 'objects')} (${readableBytes(disk.bytes)}), ${disk.pinned} pinned, ` +

@@ -103,7 +103,7 @@ export function cacheMetrics(stats: CacheStats): string {
     ),
     gauge(
       'pilotage_cache_upstream_healthy',
-      '1 while an upstream answers, else 0.',
+      '0 from a failure of an upstream until it answers again, else 1.',
       each(({ healthy }) => Number(healthy)),
     ),
     gauge(

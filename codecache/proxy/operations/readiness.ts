@@ -41,7 +41,7 @@ export function readiness(parts: ReadinessParts): () => Check[] {
 /** A cache is of use while there is anyone to ask, or as long as it may answer without: nodes begin with the timestamp. */
 function sourceCheck(usableUntilMs: number, nowMs: number, stats: readonly UpstreamStats[]): Check {
   const upstreams = stats.filter(({ role }) => role === 'upstream');
-  const healthy = upstreams.filter(upstream => upstream.healthy).length;
+  const failing = upstreams.filter(({ healthy }) => !healthy).length;
   const usable = usableUntilMs > nowMs;
   const kept =
     usableUntilMs === 0
@@ -49,8 +49,8 @@ function sourceCheck(usableUntilMs: number, nowMs: number, stats: readonly Upstr
       : `the timestamp kept ${usable ? 'serves' : 'served'} until ${new Date(usableUntilMs).toISOString()}`;
   return {
     name: 'source',
-    ok: healthy > 0 || usable,
-    detail: `${healthy} of ${upstreams.length} upstreams answer; ${kept}`,
+    ok: failing < upstreams.length || usable,
+    detail: `${failing} of ${upstreams.length} upstreams fail; ${kept}`,
   };
 }
 
