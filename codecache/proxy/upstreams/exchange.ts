@@ -8,6 +8,9 @@ import type { Upstream } from './upstream.ts';
 const ALIVE_BYTES = 1 << 18;
 const ALIVE_MS = 1000;
 
+/** Interim answers (1xx) to one request: each begins the wait for the real one anew. */
+const MAX_INTERIM = 4;
+
 /** Statuses by which an upstream says that it has too much to do. */
 const BUSY = new Set([408, 429, 503]);
 
@@ -20,6 +23,7 @@ export class Exchange {
   readonly #turn: Turn;
   readonly #clock: Clock;
   #answeringSinceMs: number | undefined;
+  #interim = 0;
   #bytes = 0;
   #passed = false;
   #over = false;
@@ -50,6 +54,10 @@ export class Exchange {
       onRequestStart: (controller, context) => next.onRequestStart?.(controller, context),
       onResponseStart: (controller, status, headers, message) => {
         if (status >= 200) this.#started(status, headers);
+        else if ((this.#interim += 1) > MAX_INTERIM) {
+          controller.abort(new Error('interim answers without end'));
+          return;
+        }
         next.onResponseStart?.(controller, status, headers, message);
       },
       onResponseData: (controller, chunk) => {
@@ -62,7 +70,8 @@ export class Exchange {
       },
       onResponseError: (controller, error) => {
         const letGo = (controller as Dispatcher.DispatchController | null)?.aborted === true;
-        if (letGo) this.end('abandoned');
+        // Before there is anything to let go of, only a deadline gives it up.
+        if (letGo && this.answering) this.end('abandoned');
         else if (!mayRepeat(error)) this.end('failed');
         next.onResponseError?.(controller, error);
       },

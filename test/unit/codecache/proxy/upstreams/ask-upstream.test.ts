@@ -344,3 +344,21 @@ test('an upstream of https: is asked when its certificate is one that Node trust
   const pool = poolOf(t);
   assert.equal(await textOf(await pool.ask(pool.upstream(url), 'x', {})), 'ok');
 });
+
+test('some interim answers are waited through, no end of them is a failure', async t => {
+  const early = 'HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n';
+  const fine = await saying(t, `${early.repeat(3)}HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok`);
+  const pool = poolOf(t);
+  assert.equal(await textOf(await pool.ask(pool.upstream(fine.url), 'x', {})), 'ok');
+  const endless = await listening(
+    t,
+    createServer(socket => {
+      const more = setInterval(() => socket.write(early), 20);
+      socket.on('close', () => clearInterval(more));
+    }),
+  );
+  const upstream = pool.upstream(endless);
+  assert.equal((await failure(pool.ask(upstream, 'x', {}))).found, 'interim answers without end');
+  await idle(upstream);
+  assert.equal(upstream.stats().healthy, false);
+});
