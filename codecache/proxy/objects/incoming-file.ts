@@ -55,7 +55,8 @@ export class IncomingFile {
     await rm(this.path, { force: true }).catch(() => undefined);
   }
 
-  close(): Promise<void> {
-    return this.#handle.close();
+  /** What is kept was brought to disk before, so a disk that fails now takes nothing from anybody. */
+  async close(): Promise<void> {
+    await this.#handle.close().catch(() => undefined);
   }
 }

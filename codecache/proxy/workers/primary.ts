@@ -59,7 +59,8 @@ export async function startPrimary(options: {
 
   const startedMs = performance.now();
   const sum = new StatsSum();
-  let restarting: Promise<{ processes: number }> | undefined;
+  let restarting: Promise<unknown> = Promise.resolve();
+  let waiting: Promise<{ processes: number }> | undefined;
   const calls: PrimaryCalls = {
     kept: (sha256, bytes) => keeper.kept(sha256, bytes),
     used: sha256 => keeper.used(sha256),
@@ -108,10 +109,18 @@ export async function startPrimary(options: {
       log.warn({ outOfService: !undo }, undo ? 'in service again' : 'out of service on request');
       pool.outOfService(!undo);
     },
-    restart: () => (restarting ??= restart().finally(() => (restarting = undefined))),
+    // One that runs has read its configuration; all who ask meanwhile share another one after it.
+    restart: () => (waiting ??= restarting.then(restart)),
   };
 
-  async function restart(): Promise<{ processes: number }> {
+  function restart(): Promise<{ processes: number }> {
+    waiting = undefined;
+    const restarted = restartNow();
+    restarting = restarted.catch(() => undefined);
+    return restarted;
+  }
+
+  async function restartNow(): Promise<{ processes: number }> {
     const next = await readConfig();
     if (next.dir !== directory || next.listen !== listen) throw notInARestart(next);
     log.info({ processes: next.processes }, 'restarting');

@@ -120,14 +120,18 @@ test('restarted three times under load, from one process to two and back: no req
   );
 });
 
-test('a restart with a smaller quota makes room at once', async t => {
+test('a restart is by the configuration of its time, also beside another one; a smaller quota makes room', async t => {
   const cache = await cacheOf(t);
   await get(`${cache.url}/${nameOf(large)}`);
   await waitUntil('it is kept', async () => (await cache.control.stats()).total.disk.objects === 1);
   const config = join(cache.directory, 'cache.json');
   const settings = JSON.parse(await readFile(config, 'utf8')) as object;
+  const before = cache.control.restart();
+  await waitUntil('one has read it', () => /"msg":"restarting"/.test(cache.stderr()));
   await writeFile(config, JSON.stringify({ ...settings, maxStoreBytes: '1MiB' }));
-  await cache.control.restart();
+  await Promise.all([cache.control.restart(), cache.control.restart()]);
+  await before;
+  assert.equal(cache.stderr().match(/"msg":"restarting"/g)?.length, 2);
   assert.equal((await cache.control.stats()).total.disk.objects, 0);
 });
 
