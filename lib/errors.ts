@@ -76,6 +76,23 @@ export type LibErrorCode =
 export const libError = (parts: ErrorParts<LibErrorCode>): PilotageError<LibErrorCode> =>
   new PilotageError(parts);
 
+/** An error as what another process of this program makes it again from: as JSON, without cause and refusals. */
+export function partsOf(error: unknown): ErrorParts {
+  if (!(error instanceof PilotageError))
+    return { code: 'E_INTERNAL', message: error instanceof Error ? error.message : String(error) };
+  const { code, message, where, expected, found, fix, rule, retryAfterSeconds } = error;
+  return {
+    code,
+    message,
+    ...(where !== undefined && { where }),
+    ...(expected !== undefined && { expected }),
+    ...(found !== undefined && { found }),
+    ...(fix !== undefined && { fix }),
+    ...(rule !== undefined && { rule }),
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+  };
+}
+
 /** Names what a Node system error means, with the thing it happened to. */
 export function fromSystemError(error: unknown, where: string): PilotageError<LibErrorCode> {
   const system = error as NodeJS.ErrnoException;

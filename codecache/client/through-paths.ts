@@ -1,5 +1,5 @@
 import type { Clock } from '../../lib/clock.ts';
-import { PilotageError, libError } from '../../lib/errors.ts';
+import { PilotageError, libError, partsOf } from '../../lib/errors.ts';
 import type { Refusal } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/log.ts';
 import { signingError } from '../../signing/errors.ts';
@@ -91,19 +91,7 @@ const isSame = (a: Refusal, b: Refusal): boolean =>
 
 function withRefusals(error: PilotageError, refusals: readonly Refusal[]): PilotageError {
   if (refusals.length === 0) return error;
-  const { code, message, where, expected, found, fix, rule, retryAfterSeconds } = error;
-  return new PilotageError({
-    code,
-    message,
-    ...(where !== undefined && { where }),
-    ...(expected !== undefined && { expected }),
-    ...(found !== undefined && { found }),
-    ...(fix !== undefined && { fix }),
-    ...(rule !== undefined && { rule }),
-    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
-    refusals,
-    cause: error,
-  });
+  return new PilotageError({ ...partsOf(error), refusals, cause: error });
 }
 
 function nothingToAsk(caches: readonly string[], waitMs: number): PilotageError {

@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { PilotageError, fromSystemError, libError } from '../../../lib/errors.ts';
+import { fromSystemError, libError, partsOf } from '../../../lib/errors.ts';
 import type { Logger } from '../../../lib/log.ts';
 import type { VerifyProgress } from '../objects/verify-objects.ts';
 import { controlPath } from './cache-directory.ts';
@@ -138,13 +138,6 @@ function readPurge({ object, metadata, all }: Record<string, unknown>): Purge {
   if (all === true) return { all: true };
   throw wrongCall('a purge of nothing');
 }
-
-const partsOf = (error: unknown) => {
-  if (!(error instanceof PilotageError))
-    return { code: 'E_INTERNAL', message: error instanceof Error ? error.message : String(error) };
-  const { code, message, where, expected, found, fix } = error;
-  return { code, message, where, expected, found, fix };
-};
 
 const wrongCall = (found: string) =>
   libError({

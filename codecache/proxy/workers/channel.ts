@@ -1,4 +1,4 @@
-import { PilotageError, libError } from '../../../lib/errors.ts';
+import { PilotageError, libError, partsOf } from '../../../lib/errors.ts';
 import type { ErrorParts } from '../../../lib/errors.ts';
 
 /** Calls that one side answers: names, arguments and results that are plain JSON. */
@@ -81,20 +81,6 @@ export class Channel<Remote extends Calls> {
       if (error !== null) failed();
     });
   }
-}
-
-function partsOf(error: unknown): ErrorParts {
-  if (!(error instanceof PilotageError))
-    return { code: 'E_INTERNAL', message: error instanceof Error ? error.message : String(error) };
-  const { code, message, where, expected, found, fix } = error;
-  return {
-    code,
-    message,
-    ...(where !== undefined && { where }),
-    ...(expected !== undefined && { expected }),
-    ...(found !== undefined && { found }),
-    ...(fix !== undefined && { fix }),
-  };
 }
 
 const gone = () =>
