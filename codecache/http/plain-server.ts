@@ -11,6 +11,8 @@ import type { Handler, ServerLimits } from './request-server.ts';
 const BACKLOG = 4096;
 /** Between looks for connections that have become idle while a server closes. */
 const SWEEP_MS = 100;
+/** Between two messages that connections are refused. */
+const REFUSED_MS = 10_000;
 
 export interface PlainServer {
   /** `http://host:port`, with the port that was given or found. */
@@ -65,6 +67,7 @@ export async function startPlainServer(options: ServerOptions): Promise<PlainSer
   const front = options.front?.({ http, limits, draining });
   const server = front?.server ?? http;
   server.maxConnections = limits.maxConnections;
+  tellOfRefused(server, options.log);
   // node:http looks for headers that take too long from this event on.
   if (front !== undefined) http.emit('listening');
   const open = openConnections(server);
@@ -120,6 +123,19 @@ function openConnections(server: Server): ReadonlySet<Socket> {
     socket.once('close', () => open.delete(socket));
   });
   return open;
+}
+
+/** Says once in a while that connections are closed unheard: those beyond `maxConnections`. */
+function tellOfRefused(server: Server, log: Logger): void {
+  let refused = 0;
+  let toldMs = -Infinity;
+  server.on('drop', () => {
+    refused += 1;
+    if (performance.now() < toldMs + REFUSED_MS) return;
+    log.warn({ refused, most: server.maxConnections }, 'connections are refused: as many as may be are open');
+    refused = 0;
+    toldMs = performance.now();
+  });
 }
 
 function listen(

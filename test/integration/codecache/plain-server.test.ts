@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
+import { pino } from 'pino';
 import type { Answered } from '../../../codecache/http/observe-answer.ts';
 import { startPlainServer } from '../../../codecache/http/plain-server.ts';
 import { silentLog } from '../../../lib/log.ts';
@@ -15,14 +16,15 @@ const huge = Buffer.alloc(24 << 20);
 const CONNECT = 'CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n';
 const asked = (path: string, fields = ''): string => `GET ${path} HTTP/1.1\r\nHost: a\r\n${fields}\r\n`;
 
-async function plainServer(t: TestContext) {
+async function plainServer(t: TestContext, log = silentLog, maxConnections = 100) {
   const answered: Answered[] = [];
   const server = await startPlainServer({
     listen: '127.0.0.1:0',
     handler: async (request, response) => {
       if (request.url !== '/never') response.end(request.url === '/huge' ? huge : 'small');
     },
-    log: silentLog,
+    log,
+    limits: { maxConnections },
     observe: one => answered.push(one),
   });
   t.after(() => server.close(0));
@@ -96,4 +98,20 @@ test('what cannot be read is told after the answers before it, with the bytes th
     answered.reduce((sum, { bytes }) => sum + bytes, 0),
     sent.length,
   );
+});
+
+test('connections that are too many are refused, and the log says so, not once for each', async t => {
+  const said: Record<string, unknown>[] = [];
+  const log = pino({}, { write: line => void said.push(JSON.parse(line) as Record<string, unknown>) });
+  const { server, open } = await plainServer(t, log, 2);
+  const held = [await open(), await open()];
+  await waitUntil(() => server.connections() === 2, 'as many as may be are open');
+  for (let i = 0; i < 3; i++) assert.equal((await (await open()).toArray()).length, 0);
+  assert.deepEqual(
+    said.map(({ msg, refused, most }) => ({ msg, refused, most })),
+    [{ msg: 'connections are refused: as many as may be are open', refused: 1, most: 2 }],
+  );
+  for (const socket of held) socket.destroy();
+  await waitUntil(() => server.connections() === 0, 'there is room again');
+  assert.equal((await get(server.url)).status, 200);
 });
