@@ -152,6 +152,8 @@ test('a configuration that is wrong changes nothing, and is named to whoever res
 test('the only worker is killed: it is named and replaced, and whoever connects meanwhile is answered', async t => {
   const cache = await cacheOf(t);
   const [pid] = await cache.workers();
+  const incoming = join(cache.directory, 'cache', 'incoming');
+  await writeFile(join(incoming, `${pid}-half`), 'what it was receiving');
   process.kill(pid!, 'SIGKILL');
   const answer = await get(`${cache.url}/${nameOf(small)}`);
   assert.ok(answer.body.equals(small));
@@ -160,6 +162,7 @@ test('the only worker is killed: it is named and replaced, and whoever connects 
   assert.match(cache.stderr(), new RegExp(`"ended":${pid},"code":null,"signal":"SIGKILL"`));
   const { total } = await cache.control.stats();
   assert.equal(total.replaced, 1);
+  await waitUntil('what it left is gone', async () => !(await readdir(incoming)).includes(`${pid}-half`));
 });
 
 test('no worker outlives its primary, and the port is free for the next one', async t => {
