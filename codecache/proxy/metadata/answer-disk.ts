@@ -62,15 +62,23 @@ export class AnswerDisk {
     await this.#sweep();
   }
 
-  /** Undefined when it is not there; a damaged file is removed and named in the log. */
+  /** Undefined when it is not there or cannot be read; a damaged file is removed and named in the log. */
   async read(key: string): Promise<Answer | undefined> {
     const file = this.#file(key);
+    let bytes: Buffer;
     try {
-      const answer = decode(await readFileBounded(file, MAX_FILE_BYTES));
+      bytes = await readFileBounded(file, MAX_FILE_BYTES);
+    } catch (error) {
+      // It stays, for nothing says that it is damaged: the process may have too many files open.
+      if (!(error instanceof PilotageError && error.code === 'E_FILE_MISSING'))
+        this.#options.log.warn({ file, name: key, err: error }, 'a stored answer cannot be read');
+      return undefined;
+    }
+    try {
+      const answer = decode(bytes);
       if (answer.key !== key) throw new Error('it is the answer of another name');
       return answer;
     } catch (error) {
-      if (error instanceof PilotageError && error.code === 'E_FILE_MISSING') return undefined;
       this.#options.log.warn({ file, name: key, err: error }, 'stored answer is damaged and was removed');
       await this.remove(key);
       return undefined;

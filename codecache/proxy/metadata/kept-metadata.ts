@@ -69,20 +69,21 @@ export class KeptMetadata {
   /**
    * Takes in what a file says of others, and holds it against those of them that were kept before.
    *
-   * @returns whether it says anything new.
+   * @returns whether it says anything new; of a timestamp, whether it leads to another snapshot than the last one.
    */
   async learn(name: ObjectName, answer: Answer): Promise<boolean> {
     if (answer.status !== 200) {
       this.names.learnMissing(name);
       return false;
     }
+    const before = this.names.timestamp?.snapshot;
     const named = this.names.learn(name, answer);
     for (const path of named) {
       const below = objectName(path);
       const kept = await this.#store.find(this.keyOf(below));
       if (kept !== undefined && (await this.#stands(below, kept))) await this.learn(below, kept);
     }
-    return named.length > 0;
+    return name.kind === 'timestamp' ? this.names.timestamp?.snapshot !== before : named.length > 0;
   }
 
   /** An answer of an upstream that is not asked any more goes with it: it may have been taken out for what it sent. */

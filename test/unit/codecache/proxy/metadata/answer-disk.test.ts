@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
@@ -45,6 +45,16 @@ test('any damaged byte is found, the file removed and named', async t => {
     assert.deepEqual(await readdir(answers), []);
   }
   assert.equal(warnings.length, 4);
+});
+
+test('what cannot be read is not taken for damaged: it stays, and is told', async t => {
+  const { disk, warnings, answers } = await diskFor(t);
+  await disk.write(answer('/a'));
+  const [name] = (await readdir(answers)) as [string];
+  await rm(join(answers, name));
+  await symlink(name, join(answers, name));
+  assert.equal(await disk.read('/a'), undefined);
+  assert.deepEqual([await readdir(answers), warnings], [[name], ['a stored answer cannot be read']]);
 });
 
 test('a file under the name of another answer is not believed', async t => {

@@ -55,6 +55,18 @@ test('another hash or another length does not fit, and who named it is told', ()
   assert.equal(typeof known.judge(names.snapshot, longer), 'object');
 });
 
+test('what one upstream names goes with its timestamp', () => {
+  const known = new SignedNames();
+  known.learn(names.timestamp, timestamp);
+  known.learn(names.snapshot, snapshot);
+  const top = of({ _type: 'timestamp', version: 10, meta: { 'snapshot.json': entry(other, 4) } });
+  assert.deepEqual(known.learn(names.timestamp, { ...top, upstream: 'http://forger' }), [
+    'metadata/4.snapshot.json',
+  ]);
+  assert.equal(known.judge(names.role, role), 'unknown');
+  assert.deepEqual(known.learn(names.timestamp, timestamp), [names.snapshot.path], 'and so on to the roles');
+});
+
 test('a repository that names versions only is taken at its word', () => {
   const known = new SignedNames();
   known.learn(
