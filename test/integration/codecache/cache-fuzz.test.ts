@@ -4,10 +4,9 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import * as fc from 'fast-check';
-import { serveCache } from '../../../codecache/proxy/serve-cache.ts';
-import { silentLog } from '../../../lib/log.ts';
+import { startHereCache } from './here-cache.ts';
 import { converse } from './raw-http.ts';
-import { get, metadata, sha256, temporaryDirectory, upstream } from './web.ts';
+import { get, metadata, sha256, upstream } from './web.ts';
 
 const small = randomBytes(900);
 /** Longer than what the raw socket sends in one piece, and than what a connection takes at once. */
@@ -30,22 +29,13 @@ function answerAsStore(request: IncomingMessage, response: ServerResponse): void
 
 async function cacheFor(t: TestContext, origin: string, rawFront: boolean) {
   const counts = { raw: 0, all: 0 };
-  const cache = await serveCache({
-    upstreams: [origin],
-    directory: await temporaryDirectory(t),
-    listen: '127.0.0.1:0',
-    log: silentLog,
-    maxStoreBytes: 2 ** 30,
-    maxObjectBytes: 2 ** 30,
-    maxMetadataBytes: 2 ** 20,
-    timeouts: { connectSeconds: 2, headerSeconds: 5, stallSeconds: 5, totalSeconds: 30 },
+  const cache = await startHereCache(t, [origin], {
     rawFront,
     observe: ({ raw }) => {
       counts.all += 1;
       if (raw === true) counts.raw += 1;
     },
   });
-  t.after(() => cache.close(0));
   for (const target of targets) for (let i = 0; i < 3; i++) await get(cache.url + target);
   return { url: cache.url, counts };
 }

@@ -9,7 +9,6 @@ import { objectName, publicPath } from '../../../codecache/http/object-name.ts';
 import { cacheControl } from '../../../codecache/origin/cache-control.ts';
 import { serveStore } from '../../../codecache/origin/serve-store.ts';
 import { purgeAnswers } from '../../../codecache/proxy/metadata/answer-store.ts';
-import { serveCache } from '../../../codecache/proxy/serve-cache.ts';
 import type { CacheOptions } from '../../../codecache/proxy/serve-cache.ts';
 import { systemClock } from '../../../lib/clock.ts';
 import type { Clock } from '../../../lib/clock.ts';
@@ -19,6 +18,7 @@ import type { ReleaseRepositoryLab } from '../../lab/release-repository.ts';
 import { makeTemporaryDirectory } from '../../lab/temporary.ts';
 import { forge, newest, readTree, sha256Of } from './forgery.ts';
 import type { Tree } from './forgery.ts';
+import { startHereCache } from './here-cache.ts';
 import { get, metadata, temporaryDirectory, upstream, waitUntil } from './web.ts';
 
 let lab: ReleaseRepositoryLab;
@@ -83,22 +83,13 @@ async function originOf(t: TestContext, current: Tree) {
 }
 
 async function cacheFor(t: TestContext, upstreams: string[], more: Partial<CacheOptions> = {}) {
-  const directory = more.directory ?? (await temporaryDirectory(t));
-  const server = await serveCache({
-    upstreams,
-    directory,
-    listen: '127.0.0.1:0',
-    log: silentLog,
-    maxStoreBytes: 2 ** 30,
-    maxObjectBytes: 2 ** 30,
-    maxMetadataBytes: 2 ** 20,
+  const server = await startHereCache(t, upstreams, {
     timeouts: { connectSeconds: 2, headerSeconds: 20, stallSeconds: 20, totalSeconds: 30 },
     ...more,
   });
-  t.after(() => server.close(0));
   const ask = (path: string, options: Parameters<typeof get>[1] = {}) =>
     get(`${server.url}/${path}`, options);
-  return { ...server, directory, ask, how: async (path: string) => (await ask(path)).headers['x-cache'] };
+  return { ...server, ask, how: async (path: string) => (await ask(path)).headers['x-cache'] };
 }
 
 const versionIn = (body: Buffer) =>

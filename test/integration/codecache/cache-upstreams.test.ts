@@ -7,16 +7,15 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { serveCache } from '../../../codecache/proxy/serve-cache.ts';
 import type { CacheOptions } from '../../../codecache/proxy/serve-cache.ts';
 import { systemClock } from '../../../lib/clock.ts';
 import type { Clock } from '../../../lib/clock.ts';
-import { silentLog } from '../../../lib/log.ts';
 import { startFaultyFront } from '../../lab/faulty-front.ts';
 import type { Fault, FaultyFront } from '../../lab/faulty-front.ts';
 import { freePort } from '../../lab/ports.ts';
 import { waitUntil } from '../../lab/wait-until.ts';
-import { get, metadata, sha256, temporaryDirectory, upstream } from './web.ts';
+import { startHereCache } from './here-cache.ts';
+import { get, metadata, sha256, upstream } from './web.ts';
 
 const CLIENTS = 50;
 /** Short, so that what hangs is found soon; a slow origin sends a byte in less. */
@@ -25,21 +24,13 @@ const TIMEOUTS = { connectSeconds: 1, headerSeconds: 1, stallSeconds: 1, totalSe
 type Cache = Awaited<ReturnType<typeof cacheFor>>;
 
 async function cacheFor(t: TestContext, upstreams: string[], more: Partial<CacheOptions> = {}) {
-  const directory = await temporaryDirectory(t);
-  const server = await serveCache({
-    upstreams,
-    directory,
-    listen: '127.0.0.1:0',
-    log: silentLog,
-    maxStoreBytes: 2 ** 30,
+  const server = await startHereCache(t, upstreams, {
     maxObjectBytes: 2 ** 20,
-    maxMetadataBytes: 2 ** 20,
     timeouts: TIMEOUTS,
     ...more,
   });
-  t.after(() => server.close(0));
   const statsOf = (url: string) => server.stats().upstreams.find(stats => stats.url === url)!;
-  return { ...server, directory, statsOf };
+  return { ...server, statsOf };
 }
 
 const TIMESTAMP = 'metadata/timestamp.json';
