@@ -9,6 +9,7 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { DiskTier } from '../../../codecache/proxy/objects/disk-tier.ts';
 import { LocalKeeper } from '../../../codecache/proxy/objects/local-keeper.ts';
+import { OpenObject } from '../../../codecache/proxy/objects/open-objects.ts';
 import { objectNames, objectPath } from '../../../codecache/proxy/objects/object-place.ts';
 import { serveCache } from '../../../codecache/proxy/serve-cache.ts';
 import type { CacheOptions } from '../../../codecache/proxy/serve-cache.ts';
@@ -277,6 +278,16 @@ test('only-if-cached is answered from here, or from what comes from an upstream,
   assert.ok(await joined.ended);
   assert.ok(joined.bytes().equals(large));
   assert.equal((await get(url, { headers })).headers['x-cache'], 'HIT');
+
+  const sibling = await slowOrigin(t, large);
+  const between = await cacheFor(t, [origin.url], { siblings: [sibling.url] });
+  const taking = read(`${between.url}/${nameOf(large)}`);
+  await sibling.give(5 * MiB);
+  const { ended } = await taking;
+  const back = await get(`${between.url}/${nameOf(large)}`, { headers: { ...headers, range: 'bytes=-10' } });
+  assert.equal(back.status, 504, 'what comes from a sibling may be waiting for who asks now');
+  await sibling.finish();
+  assert.ok(await ended);
 });
 
 test('without memory the disk serves; a file is looked at once by each process, and anew when it was replaced', async t => {
@@ -304,11 +315,23 @@ test('without memory the disk serves; a file is looked at once by each process, 
   assert.equal((await stat(path)).mtimeMs, mtimeMs);
   const damaged = Buffer.from(await readFile(path));
   damaged[9]! ^= 1;
+  await writeFile(path, damaged);
+  assert.ok((await get(`${one.url}/${nameOf(small)}`)).body.equals(small));
+  assert.equal(origin.count(nameOf(small)), 2);
+  await waitUntil(
+    () =>
+      readFile(path)
+        .then(body => body.equals(small))
+        .catch(() => false),
+    'kept anew',
+  );
   await rm(path);
   await writeFile(path, damaged);
   const three = await cacheFor(t, [origin.url], { directory, memoryBytes: 0 });
-  assert.ok((await get(`${three.url}/${nameOf(small)}`)).body.equals(small));
-  assert.equal(origin.count(nameOf(small)), 2);
+  await origin.close();
+  assert.equal((await get(`${three.url}/${nameOf(small)}`)).status, 502);
+  assert.ok(!(await Array.fromAsync(objectNames(directory))).includes(sha256(small)), 'it is gone');
+  assert.equal(three.stats().disk.objects, 1);
 });
 
 test('a sibling is asked first; what it forges is blamed on it and served to nobody', async t => {
@@ -352,6 +375,10 @@ test('all who ask at once share one look at the disk; what is purged meanwhile i
     assert.ok(answers.every(({ body, headers }) => body.equals(small) && headers['x-cache'] === 'HIT'));
     if (look === 'load') assert.equal(looks.mock.callCount(), 1);
     looks.mock.restore();
+    const reads = t.mock.method(OpenObject.prototype, 'read');
+    await get(cache.url + url);
+    assert.ok(reads.mock.callCount() <= 1, 'it is not hashed again');
+    reads.mock.restore();
 
     const late = await cacheFor(t, [origin.url], { directory, keeper, memoryBytes });
     const original = DiskTier.prototype[look] as (...given: unknown[]) => Promise<unknown>;

@@ -258,8 +258,14 @@ test('a restart keeps the index; a damaged file is found before it is served aga
   await get(`${one.url}/${nameOf(small)}`);
   await get(`${one.url}/metadata/3.targets.json`);
   await one.close(0);
-  const two = await cacheFor(t, [origin.url], { directory: one.directory });
-  assert.equal((await get(`${two.url}/${nameOf(small)}`)).headers['x-cache'], 'HIT');
+  const clock = movableClock();
+  clock.advance(100);
+  const two = await cacheFor(t, [origin.url], { directory: one.directory, clock });
+  for (const source of ['disk', 'memory', 'the raw socket']) {
+    const { headers } = await get(`${two.url}/${nameOf(small)}`);
+    assert.equal(headers['x-cache'], 'HIT');
+    assert.ok(Number(headers.age) >= 100, `from ${source}: Age ${headers.age}`);
+  }
   assert.equal((await get(`${two.url}/metadata/3.targets.json`)).headers['x-cache'], 'HIT');
   assert.equal(origin.count(nameOf(small)), 1);
   await two.close(0);
@@ -271,23 +277,30 @@ test('a restart keeps the index; a damaged file is found before it is served aga
   assert.equal(origin.count(nameOf(small)), 2);
 });
 
-test('the least recently used objects go when the quota is full', async t => {
-  const bodies = Array.from({ length: 5 }, () => randomBytes(40_000));
-  const origin = await upstream(t, files(Object.fromEntries(bodies.map(body => [nameOf(body), body]))));
-  const cache = await cacheFor(t, [origin.url], { maxStoreBytes: 130_000 });
-  const kept = async () => (await keptObjects(cache.directory)).sort();
-  for (const [index, body] of bodies.slice(0, 3).entries()) {
-    await get(`${cache.url}/${nameOf(body)}`);
-    await waitUntil(() => cache.stats().disk.objects === index + 1, 'it is on disk');
-  }
-  await get(`${cache.url}/${nameOf(bodies[0]!)}`);
-  await get(`${cache.url}/${nameOf(bodies[3]!)}`);
-  const expected = [bodies[0]!, bodies[3]!].map(sha256).sort();
-  await waitUntil(async () => JSON.stringify(await kept()) === JSON.stringify(expected), 'down to 80 %');
-});
+for (const [from, memoryBytes] of [
+  ['memory', 2 ** 24],
+  ['disk', 0],
+] as const) {
+  test(`the least recently used objects, served from ${from}, go when the quota is full`, async t => {
+    const bodies = Array.from({ length: 5 }, () => randomBytes(40_000));
+    const origin = await upstream(t, files(Object.fromEntries(bodies.map(body => [nameOf(body), body]))));
+    const cache = await cacheFor(t, [origin.url], { maxStoreBytes: 130_000, memoryBytes });
+    const kept = async () => (await keptObjects(cache.directory)).sort();
+    for (const [index, body] of bodies.slice(0, 3).entries()) {
+      await get(`${cache.url}/${nameOf(body)}`);
+      await waitUntil(() => cache.stats().disk.objects === index + 1, 'it is on disk');
+    }
+    await get(`${cache.url}/${nameOf(bodies[0]!)}`);
+    await get(`${cache.url}/${nameOf(bodies[3]!)}`);
+    const expected = [bodies[0]!, bodies[3]!].map(sha256).sort();
+    await waitUntil(async () => JSON.stringify(await kept()) === JSON.stringify(expected), 'down to 80 %');
+  });
+}
 
 test('an object over the limit is refused by its announcement or as it grows', async t => {
-  const announced = await upstream(t, files({ [nameOf(small)]: small }));
+  const announced = await upstream(t, (_request, response) => {
+    response.writeHead(200, { 'content-length': small.length }).flushHeaders();
+  });
   const growing = await upstream(t, (_request, response) => {
     response.writeHead(200);
     response.write(small);
