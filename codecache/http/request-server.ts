@@ -30,6 +30,8 @@ export const defaultLimits: ServerLimits = {
 export const MAX_FIELDS = 64;
 /** Requests of one pipeline beyond the one that is answered. */
 const MAX_WAITING = 64;
+/** From the last answer of a refused client to the end of its connection. */
+const LINGER_MS = 2000;
 /** Bytes that wait for one client before whoever writes is told to wait. */
 export const WRITE_AHEAD_BYTES = 1 << 18;
 
@@ -86,7 +88,6 @@ export function createRequestServer(options: RequestServerOptions): Server {
     socket.resume();
     afterAnswers(socket, () => {
       const bytes = sendRaw(socket, '405 Method Not Allowed', 'Allow: GET, HEAD\r\n');
-      socket.destroySoon();
       options.observe?.(unreadable(socket, 405, bytes, 'CONNECT', request.url));
     });
   });
@@ -195,9 +196,16 @@ function afterAnswers(socket: Duplex, send: () => void): void {
   else last.after ??= send;
 }
 
-/** An answer on a connection that is of no more use. @returns its bytes. */
+/**
+ * An answer on a connection that is of no more use, which is cut soon after: a client that goes on to send a byte now and
+ * then would keep it. Not at once, or what it has sent already would cost it the answer (RFC 9112 9.6).
+ *
+ * @returns its bytes.
+ */
 function sendRaw(socket: Duplex, status: string, more: string): number {
   socket.on('error', () => socket.destroy());
+  const cut = setTimeout(() => socket.destroy(), LINGER_MS).unref();
+  socket.once('close', () => clearTimeout(cut));
   const head =
     `HTTP/1.1 ${status}\r\n${more}Cache-Control: no-store\r\nX-Server-Version: ${buildVersion}\r\n` +
     `Date: ${new Date().toUTCString()}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`;

@@ -7,6 +7,7 @@ import type { TestContext } from 'node:test';
 import { pino } from 'pino';
 import type { Answered } from '../../../codecache/http/observe-answer.ts';
 import { startPlainServer } from '../../../codecache/http/plain-server.ts';
+import type { ServerLimits } from '../../../codecache/http/request-server.ts';
 import { silentLog } from '../../../lib/log.ts';
 import { answersIn, converse } from './raw-http.ts';
 import { get, waitUntil } from './web.ts';
@@ -16,7 +17,7 @@ const huge = Buffer.alloc(24 << 20);
 const CONNECT = 'CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n';
 const asked = (path: string, fields = ''): string => `GET ${path} HTTP/1.1\r\nHost: a\r\n${fields}\r\n`;
 
-async function plainServer(t: TestContext, log = silentLog, maxConnections = 100) {
+async function plainServer(t: TestContext, limits: Partial<ServerLimits> = {}, log = silentLog) {
   const answered: Answered[] = [];
   const server = await startPlainServer({
     listen: '127.0.0.1:0',
@@ -24,7 +25,7 @@ async function plainServer(t: TestContext, log = silentLog, maxConnections = 100
       if (request.url !== '/never') response.end(request.url === '/huge' ? huge : 'small');
     },
     log,
-    limits: { maxConnections },
+    limits,
     observe: one => answered.push(one),
   });
   t.after(() => server.close(0));
@@ -42,13 +43,30 @@ test('CONNECT is refused and its connection closed, whatever the client does', a
   const { server, answered, open } = await plainServer(t);
   const socket = await open();
   socket.write(CONNECT);
-  const refused = Buffer.concat((await socket.toArray()) as Buffer[]);
+  const chunks: Buffer[] = [];
+  socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+  await once(socket, 'end');
+  const refused = Buffer.concat(chunks);
   assert.equal(answersIn(refused)[0]!.status, 405);
   await waitUntil(() => server.connections() === 0, 'the connection is closed');
+  assert.ok(socket.writable, 'by the server alone');
   assert.deepEqual(
     answered.map(({ method, status, bytes }) => ({ method, status, bytes })),
     [{ method: 'CONNECT', status: 405, bytes: refused.length }],
   );
+});
+
+test('a client that goes on with its header after it was told that it is too late is cut off', async t => {
+  const { server, open } = await plainServer(t, { headerSeconds: 1 });
+  const [fresh, later] = [await open(), await open()];
+  fresh.write('GET / HTTP/1.1\r\nX-A: ');
+  later.write(`${asked('/')}GET / HTTP/1.1\r\nX-A: `);
+  const dripping = setInterval(() => {
+    for (const socket of [fresh, later]) if (!socket.destroyed) socket.write('a');
+  }, 100);
+  t.after(() => clearInterval(dripping));
+  for (const socket of [fresh, later]) socket.on('error', () => undefined).resume();
+  await waitUntil(() => server.connections() === 0, 'both connections are closed');
 });
 
 test('a client that is cut off while its CONNECT waits for an answer before harms nobody', async t => {
@@ -103,7 +121,7 @@ test('what cannot be read is told after the answers before it, with the bytes th
 test('connections that are too many are refused, and the log says so, not once for each', async t => {
   const said: Record<string, unknown>[] = [];
   const log = pino({}, { write: line => void said.push(JSON.parse(line) as Record<string, unknown>) });
-  const { server, open } = await plainServer(t, log, 2);
+  const { server, open } = await plainServer(t, { maxConnections: 2 }, log);
   const held = [await open(), await open()];
   await waitUntil(() => server.connections() === 2, 'as many as may be are open');
   for (let i = 0; i < 3; i++) assert.equal((await (await open()).toArray()).length, 0);
