@@ -66,7 +66,7 @@ export class AnswerCache {
   /**
    * With `noCache` the upstream that gave the stored answer is asked last: it may be what the client complains of.
    *
-   * @throws E_UPSTREAM_FAILED, E_UPSTREAM_TIMEOUT, E_UPSTREAM_FORGED of the last upstream that was tried;
+   * @throws E_UPSTREAM_FAILED, E_UPSTREAM_TIMEOUT, E_UPSTREAM_FORGED of an upstream that was tried;
    *   E_NOT_CACHED where nobody may be asked; E_CACHE_BUSY when clients ask for too many names that are nowhere.
    */
   async get(view: View, name: ObjectName, wish: Wish): Promise<Answered> {

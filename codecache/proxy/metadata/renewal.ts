@@ -3,6 +3,7 @@ import { PilotageError } from '../../../lib/errors.ts';
 import { codecacheError } from '../../errors.ts';
 import type { ObjectName } from '../../http/object-name.ts';
 import type { HowAnswered } from '../front/answer-head.ts';
+import { sooner } from '../upstreams/upstream-failure.ts';
 import type { Upstream } from '../upstreams/upstream.ts';
 import type { AnswerStore } from './answer-store.ts';
 import type { Answer } from './answer.ts';
@@ -96,7 +97,7 @@ export class Renewal {
         }
       } catch (error) {
         if (!(error instanceof PilotageError)) throw error;
-        failure = error;
+        failure = sooner(failure, error);
       }
     }
     const answered = older ?? missing;

@@ -2,6 +2,7 @@ import type { Clock } from '../../../lib/clock.ts';
 import { PilotageError } from '../../../lib/errors.ts';
 import type { ObjectName } from '../../http/object-name.ts';
 import { dump } from '../upstreams/ask-upstream.ts';
+import { sooner } from '../upstreams/upstream-failure.ts';
 import type { Upstream } from '../upstreams/upstream.ts';
 import type { Upstreams } from '../upstreams/upstreams.ts';
 import { NoRoomError } from './body-room.ts';
@@ -27,7 +28,7 @@ export interface FetchOptions {
   onStopped: () => void;
 }
 
-/** How a fetch ended: no upstream has the object, neither memory nor disk can hold it, or the last failure. */
+/** How a fetch ended: no upstream has the object, neither memory nor disk can hold it, or a failure. */
 export type FetchEnd = 'verified' | 'missing' | 'no-room' | { failure: unknown };
 
 /** With nobody waiting any more, so many bytes are still fetched for whoever comes next; or the second half of a body. */
@@ -123,7 +124,7 @@ export class ObjectFetch {
           if (error instanceof NoRoomError || this.#users === 0) throw error;
           // A sibling that fails is no reason to fail: nobody has to have siblings.
           if (upstream.sibling) break;
-          failure = error;
+          failure = sooner(failure, error);
           if (!forged(error)) break;
         }
       }

@@ -1,3 +1,4 @@
+import { PilotageError } from '../../../lib/errors.ts';
 import { httpDate } from '../metadata/http-date.ts';
 
 /** What undici's and the system's errors mean to whoever reads a log. */
@@ -28,3 +29,15 @@ export function retryAfterMs(retryAfter: string, date: string, nowMs: number): n
   // By the clock of whoever wrote it, where that is known.
   return until === undefined ? undefined : Math.max(0, until - (httpDate(date) ?? nowMs));
 }
+
+/**
+ * Of two failures the one that lets a client come back sooner, for the Retry-After of one upstream does not speak for
+ * another; the second of two that are equal.
+ *
+ * @param one undefined when there was none yet.
+ */
+export const sooner = (one: unknown, other: unknown): unknown =>
+  one === undefined || patience(other) <= patience(one) ? other : one;
+
+const patience = (error: unknown): number =>
+  error instanceof PilotageError ? (error.retryAfterSeconds ?? 0) : 0;

@@ -84,7 +84,7 @@ async function cacheFor(t: TestContext, upstreams: string[], more: Partial<Cache
   t.after(() => server.close(0));
   const ask = async (path: string, options: Parameters<typeof get>[1] = {}) => {
     const { status, body, headers } = await get(`${server.url}/${path}`, options);
-    return { status, text: body.toString(), how: headers['x-cache'] };
+    return { status, text: body.toString(), how: headers['x-cache'], retryAfter: headers['retry-after'] };
   };
   return {
     ...server,
@@ -207,4 +207,23 @@ test('a client cannot get an upstream blamed by asking for what is too large and
   const cache = await cacheFor(t, [honest.url]);
   assert.match((await cache.ask('metadata/index.html')).text, /^E_UPSTREAM_FAILED/);
   assert.equal(cache.blamed(honest.url), 0);
+});
+
+test('the patience that one upstream asks for is not asked of clients for another', async t => {
+  const failing = (fields: Record<string, string>) =>
+    upstream(t, (_request, response) => void response.writeHead(503, fields).end());
+  const [patient, broken] = [await failing({ 'retry-after': '300' }), await failing({})];
+  const object = `targets/${sha256('x')}.x`;
+  for (const upstreams of [
+    [broken.url, patient.url],
+    [patient.url, broken.url],
+  ]) {
+    const cache = await cacheFor(t, upstreams);
+    for (const path of [TIMESTAMP, object]) {
+      const { status, retryAfter } = await cache.ask(path);
+      assert.deepEqual([status, retryAfter], [502, undefined], path);
+    }
+  }
+  const alone = await cacheFor(t, [patient.url]);
+  assert.equal((await alone.ask(TIMESTAMP)).retryAfter, '300');
 });
