@@ -187,8 +187,15 @@ test('killed and started again at once: it waits for the workers that were left 
     name: 'cache',
     command: process.execPath,
     args: [
-      ...[program, 'cache', 'serve', '--config', join(cache.directory, 'cache.json')],
-      ...['--dir', join(cache.directory, 'cache'), '--listen', new URL(cache.url).host],
+      program,
+      'cache',
+      'serve',
+      '--config',
+      join(cache.directory, 'cache.json'),
+      '--dir',
+      join(cache.directory, 'cache'),
+      '--listen',
+      new URL(cache.url).host,
     ],
     ready: ({ stdout, stderr }) => {
       if (stderr().includes('waiting for the workers') && alive(orphan!)) process.kill(orphan!, 'SIGCONT');
