@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { DiskTier } from '../../../codecache/proxy/objects/disk-tier.ts';
+import { IncomingFile } from '../../../codecache/proxy/objects/incoming-file.ts';
 import { LocalKeeper } from '../../../codecache/proxy/objects/local-keeper.ts';
 import { OpenObject } from '../../../codecache/proxy/objects/open-objects.ts';
 import { objectNames, objectPath } from '../../../codecache/proxy/objects/object-place.ts';
@@ -397,6 +398,60 @@ test('all who ask at once share one look at the disk; what is purged meanwhile i
   }
 });
 
+test('behind a forger what nothing can hold is passed through with its end held back, as all else', async t => {
+  t.mock.method(DiskTier.prototype, 'incoming', () => Promise.resolve(undefined));
+  const medium = randomBytes(MiB);
+  const honest = await upstream(t, serving(medium, large));
+  const liar = await upstream(t, (asked, response) => {
+    const forged = Buffer.from(asked.url === `/${nameOf(medium)}` ? medium : large);
+    forged[5]! ^= 1;
+    response.writeHead(200, { 'content-length': forged.length }).end(forged);
+  });
+  const cache = await cacheFor(t, [liar.url], { memoryBytes: 0 });
+  const both = await cacheFor(t, [liar.url, honest.url], { memoryBytes: 0 });
+  assert.equal((await get(`${cache.url}/${nameOf(medium)}`)).status, 502, 'not one byte of a small one');
+  for (const headers of [{}, { range: `bytes=0-${2 * MiB}` }]) {
+    const got = await get(`${cache.url}/${nameOf(large)}`, { headers });
+    assert.equal(got.complete, false);
+  }
+  assert.ok((await get(`${both.url}/${nameOf(medium)}`)).body.equals(medium));
+  const [blamed] = cache.stats().upstreams;
+  assert.equal(blamed!.blamed, 3);
+});
+
+test('where the disk fails in the middle of a body it goes on in memory; where at its end, nothing is left', async t => {
+  const { append } = IncomingFile.prototype;
+  let appended = 0;
+  const failing = t.mock.method(
+    IncomingFile.prototype,
+    'append',
+    async function (this: IncomingFile, bytes: Buffer) {
+      appended += 1;
+      if (appended < 3) return append.call(this, bytes);
+      await append.call(this, bytes.subarray(0, 100));
+      throw Object.assign(new Error('the disk is broken'), { code: 'EIO' });
+    },
+  );
+  const origin = await slowOrigin(t, large, false);
+  const cache = await cacheFor(t, [origin.url]);
+  const answer = get(`${cache.url}/${nameOf(large)}`);
+  await origin.finish();
+  assert.ok((await answer).body.equals(large));
+  assert.equal(origin.count(nameOf(large)), 1);
+  assert.equal(cache.stats().degraded, 1);
+  failing.mock.restore();
+
+  const quick = await upstream(t, serving(small));
+  const other = await cacheFor(t, [quick.url]);
+  await writeFile(join(other.directory, 'objects', sha256(small).slice(0, 2)), 'no directory');
+  assert.ok((await get(`${other.url}/${nameOf(small)}`)).body.equals(small));
+  await waitUntil(() => other.stats().degraded === 1, 'it cannot be put in its place');
+  await waitUntil(
+    async () => (await readdir(join(other.directory, 'incoming'))).length === 0,
+    'nothing left',
+  );
+});
+
 test('three hundred followers of one body cost the memory of one', async t => {
   const body = randomBytes(20 * MiB);
   const origin = await slowOrigin(t, body);
@@ -418,7 +473,7 @@ test('three hundred followers of one body cost the memory of one', async t => {
     if (reads) reply.on('data', () => undefined).on('end', () => (whole += 1));
   }
   await origin.finish();
-  await waitUntil(() => whole === 10, 'who reads has all of it');
+  await waitUntil(() => whole === 10, 'who reads has all of it', 60);
   const most = process.memoryUsage().arrayBuffers - before;
   assert.ok(most < 160 * MiB, `${Math.round(most / MiB)} MiB`);
   assert.equal(origin.count(nameOf(body)), 1);

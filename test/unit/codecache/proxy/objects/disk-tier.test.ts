@@ -45,3 +45,9 @@ test('where no room can be made the disk has failed, and is not tried for a whil
   assert.deepEqual(disk.stats(), { failures: 1, degraded: 1 });
   assert.equal(await disk.incoming(10), undefined);
 });
+
+test('an object larger than the whole disk is no failure of the disk', async t => {
+  const { disk } = await onFullDisk(t, { free: 0, room: 0 });
+  assert.equal(await disk.incoming(2 ** 53), undefined);
+  assert.deepEqual(disk.stats(), { failures: 0, degraded: 0 });
+});

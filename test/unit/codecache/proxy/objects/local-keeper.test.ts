@@ -72,6 +72,21 @@ test('what channels point to stays; a quota of pinned objects keeps nothing new 
   assert.equal(await keeper.makeRoom(1), 800);
 });
 
+test('over the quota what is pinned stays, however long unused, and what came last beside it', async t => {
+  const { directory, keeper } = await keeperFor(t, 1000);
+  const [pinned, one, two] = await Promise.all([800, 100, 190].map(bytes => place(directory, bytes)));
+  keeper.pin('', [pinned!]);
+  for (const [name, bytes] of [
+    [pinned!, 800],
+    [one!, 100],
+    [two!, 190],
+  ] as const)
+    keeper.kept(name, bytes);
+  await waitUntil('one is removed', async () => !(await onDisk(directory)).includes(one!));
+  assert.deepEqual(await onDisk(directory), [pinned!, two!].toSorted());
+  assert.equal(keeper.usage().bytes, 990);
+});
+
 test('pins use at most 90 % of the quota, of all views together', async t => {
   const { directory, keeper } = await keeperFor(t, 1000);
   const names = await Promise.all([600, 250, 100].map(bytes => place(directory, bytes)));
