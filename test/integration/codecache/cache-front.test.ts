@@ -8,9 +8,9 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import type { Answered } from '../../../codecache/http/observe-answer.ts';
 import { LocalKeeper } from '../../../codecache/proxy/objects/local-keeper.ts';
-import { serveCache } from '../../../codecache/proxy/serve-cache.ts';
 import type { CacheOptions } from '../../../codecache/proxy/serve-cache.ts';
 import { silentLog } from '../../../lib/log.ts';
+import { startHereCache } from './here-cache.ts';
 import { answersIn, converse } from './raw-http.ts';
 import { get, sha256, temporaryDirectory, upstream, waitUntil } from './web.ts';
 
@@ -32,20 +32,12 @@ async function warmCache(t: TestContext, limits: CacheOptions['limits'] = {}) {
     if (body === undefined) response.writeHead(404).end();
     else response.writeHead(200, { 'content-length': body.length }).end(body);
   });
-  const cache = await serveCache({
-    upstreams: [origin.url],
+  const cache = await startHereCache(t, [origin.url], {
     directory,
     keeper,
-    listen: '127.0.0.1:0',
-    log: silentLog,
-    maxStoreBytes: 2 ** 30,
-    maxObjectBytes: 2 ** 30,
-    maxMetadataBytes: 2 ** 20,
-    timeouts: { connectSeconds: 2, headerSeconds: 5, stallSeconds: 5, totalSeconds: 30 },
     limits,
     observe: one => answered.push(one),
   });
-  t.after(() => cache.close(0));
   for (const body of [huge, small]) for (let i = 0; i < 3; i++) await get(cache.url + nameOf(body));
   answered.length = 0;
   const open = async (): Promise<Socket> => {

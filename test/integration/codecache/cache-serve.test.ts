@@ -7,33 +7,22 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { serveStore } from '../../../codecache/origin/serve-store.ts';
 import { readCacheStats } from '../../../codecache/proxy/operations/read-stats.ts';
-import { serveCache } from '../../../codecache/proxy/serve-cache.ts';
 import type { CacheOptions } from '../../../codecache/proxy/serve-cache.ts';
 import { systemClock } from '../../../lib/clock.ts';
 import type { Clock } from '../../../lib/clock.ts';
 import { silentLog } from '../../../lib/log.ts';
+import { startHereCache } from './here-cache.ts';
 import { get, metadata, plant, sha256, temporaryDirectory, upstream, waitUntil } from './web.ts';
 
 const small = randomBytes(50_000);
 const large = randomBytes(5_000_000);
 const nameOf = (bytes: Buffer) => `targets/pilot/1/${sha256(bytes)}.pilot.tar.gz`;
 
-async function cacheFor(t: TestContext, upstreams: string[], more: Partial<CacheOptions> = {}) {
-  const directory = more.directory ?? (await temporaryDirectory(t));
-  const server = await serveCache({
-    upstreams,
-    directory,
-    listen: '127.0.0.1:0',
-    log: silentLog,
-    maxStoreBytes: 2 ** 30,
-    maxObjectBytes: 2 ** 30,
-    maxMetadataBytes: 2 ** 20,
+const cacheFor = (t: TestContext, upstreams: string[], more: Partial<CacheOptions> = {}) =>
+  startHereCache(t, upstreams, {
     timeouts: { connectSeconds: 2, headerSeconds: 3, stallSeconds: 1, totalSeconds: 30 },
     ...more,
   });
-  t.after(() => server.close(0));
-  return { ...server, directory };
-}
 
 /** An origin of the given files with the cache rules of the real one. */
 const files =

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { serveStore } from '../../../codecache/origin/serve-store.ts';
-import { serveCache } from '../../../codecache/proxy/serve-cache.ts';
 import { silentLog } from '../../../lib/log.ts';
 import { startNginxCache } from '../../lab/nginx.ts';
 import { temporaryDirectory } from '../../lab/temporary.ts';
 import type { Ending } from '../../lab/temporary.ts';
+import { startHereCache } from './here-cache.ts';
 import { answersIn, converse } from './raw-http.ts';
 import type { RawAnswer } from './raw-http.ts';
 import { SMUGGLED, rows } from './torture-rows.ts';
@@ -33,18 +33,9 @@ before(async () => {
   });
   const store = await serveStore({ directory, listen: '127.0.0.1:0', log: silentLog });
   suite.after(() => store.close(0));
-  const cache = await serveCache({
-    upstreams: [store.url],
-    directory: await temporaryDirectory(suite, 'cache'),
-    listen: '127.0.0.1:0',
-    log: silentLog,
-    maxStoreBytes: 2 ** 30,
-    maxObjectBytes: 2 ** 30,
-    maxMetadataBytes: 2 ** 20,
-    timeouts: { connectSeconds: 2, headerSeconds: 5, stallSeconds: 5, totalSeconds: 30 },
+  const cache = await startHereCache(suite, [store.url], {
     observe: answered => (raw += answered.raw === true ? 1 : 0),
   });
-  suite.after(() => cache.close(0));
   ours = cache.url;
   nginx = (await startNginxCache(suite, store.url)).url;
 });

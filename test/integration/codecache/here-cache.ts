@@ -1,16 +1,16 @@
-import type { TestContext } from 'node:test';
 import { serveCache } from '../../../codecache/proxy/serve-cache.ts';
 import type { CacheOptions, CacheServer } from '../../../codecache/proxy/serve-cache.ts';
 import { silentLog } from '../../../lib/log.ts';
 import { temporaryDirectory } from '../../lab/temporary.ts';
+import type { Ending } from '../../lab/temporary.ts';
 
 /** Starts a cache in this process, for tests that ask for its numbers or move its clock; it ends with the test. */
 export async function startHereCache(
-  t: TestContext,
+  t: Ending,
   upstreams: string[],
   more: Partial<CacheOptions> = {},
 ): Promise<CacheServer & { directory: string }> {
-  const directory = more.directory ?? (await temporaryDirectory(t));
+  const directory = more.directory ?? (await temporaryDirectory(t, 'cache'));
   const server = await serveCache({
     upstreams,
     directory,

@@ -66,15 +66,16 @@ export async function plant(directory: string, files: Record<string, Buffer | st
   }
 }
 
-export const metadata = (type: string, version: number, expiresInSeconds = 3600): string =>
-  JSON.stringify({
-    signatures: [],
-    signed: {
-      _type: type,
-      expires: new Date(Date.now() + expiresInSeconds * 1000).toISOString().replace(/\.\d+/, ''),
-      version,
-    },
-  });
+const made = new Map<string, string>();
+
+/** Signed metadata without signatures; the same bytes for the same arguments, whatever second it is. */
+export function metadata(type: string, version: number, expiresInSeconds = 3600): string {
+  const key = `${type} ${version} ${expiresInSeconds}`;
+  const expires = new Date(Date.now() + expiresInSeconds * 1000).toISOString().replace(/\.\d+/, '');
+  const text = made.get(key) ?? JSON.stringify({ signatures: [], signed: { _type: type, expires, version } });
+  made.set(key, text);
+  return text;
+}
 
 export interface Upstream {
   url: string;
