@@ -410,8 +410,8 @@ test('behind a forger what nothing can hold is passed through with its end held 
   const cache = await cacheFor(t, [liar.url], { memoryBytes: 0 });
   const both = await cacheFor(t, [liar.url, honest.url], { memoryBytes: 0 });
   assert.equal((await get(`${cache.url}/${nameOf(medium)}`)).status, 502, 'not one byte of a small one');
-  for (const headers of [{}, { range: `bytes=0-${2 * MiB}` }]) {
-    const got = await get(`${cache.url}/${nameOf(large)}`, { headers });
+  for (const range of ['bytes=0-', `bytes=0-${2 * MiB}`]) {
+    const got = await get(`${cache.url}/${nameOf(large)}`, { headers: { range } });
     assert.equal(got.complete, false);
   }
   assert.ok((await get(`${both.url}/${nameOf(medium)}`)).body.equals(medium));
@@ -420,7 +420,7 @@ test('behind a forger what nothing can hold is passed through with its end held 
 });
 
 test('where the disk fails in the middle of a body it goes on in memory; where at its end, nothing is left', async t => {
-  const { append } = IncomingFile.prototype;
+  const append = Reflect.get(IncomingFile.prototype, 'append');
   let appended = 0;
   const failing = t.mock.method(
     IncomingFile.prototype,
