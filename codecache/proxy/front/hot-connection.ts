@@ -35,6 +35,8 @@ export class HotConnection {
   readonly #underWay: Answered[] = [];
   /** A body is on its way in pieces: nothing may come between. */
   #inPieces = false;
+  /** Of that body, what the system has not been given. */
+  #unsent = 0;
   /** The client has ended its side meanwhile. */
   #finished = false;
   #sinceMs = 0;
@@ -60,7 +62,8 @@ export class HotConnection {
   readonly #read = (chunk: Buffer): void => {
     if (this.#fresh) {
       this.#fresh = false;
-      this.socket.setTimeout(this.#parts.limits.idleSeconds * 1000);
+      // A second more than Keep-Alive says: the client that comes at the last moment is answered.
+      this.socket.setTimeout((this.#parts.limits.idleSeconds + 1) * 1000);
     }
     this.#answer(chunk);
   };
@@ -130,6 +133,7 @@ export class HotConnection {
     this.#inPieces = at < body.length;
     if (!this.#inPieces) return file.release();
     const end = Math.min(at + PIECE_BYTES, body.length);
+    this.#unsent = body.length - end;
     socket.write(body.subarray(at, end), error => {
       if (error) return file.release();
       this.#sendFile(file, body, end);
@@ -162,7 +166,9 @@ export class HotConnection {
   };
 
   #tell(complete: boolean): void {
-    const milliseconds = this.#parts.now() - this.#sinceMs;
+    const milliseconds = Math.max(0, this.#parts.now() - this.#sinceMs);
+    const last = this.#underWay.at(-1);
+    if (last !== undefined && this.#inPieces) last.bytes -= this.#unsent;
     for (const answered of this.#underWay) {
       answered.milliseconds = milliseconds;
       answered.complete = complete;

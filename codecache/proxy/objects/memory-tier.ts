@@ -28,7 +28,8 @@ const toFile = openBodyFiles();
 
 /**
  * Verified bodies in the memory of this process, least recently used out first by bytes. The bodies are given out
- * without copying: whoever still sends one keeps its bytes, but nobody new gets it once it is out.
+ * without copying: whoever still sends one keeps its bytes, but nobody new gets it once it is out. While as much as the
+ * whole tier lingers so, because slow clients read it, no further body is held.
  */
 export class MemoryTier {
   /** Of all bodies; 0 switches the tier off. */
@@ -37,6 +38,8 @@ export class MemoryTier {
   readonly maxObjectBytes: number;
   readonly #held: LRUCache<string, Held> | undefined;
   readonly #onUse: (sha256: string) => void;
+  readonly #lingering = new FinalizationRegistry<number>(bytes => (this.#lingeringBytes -= bytes));
+  #lingeringBytes = 0;
   #bodyBytes = 0;
   #hits = 0;
   #evicted = 0;
@@ -57,6 +60,7 @@ export class MemoryTier {
       dispose: (held, _sha256, reason) => {
         held.drop();
         this.#bodyBytes -= held.body.length;
+        this.#linger(held.body);
         if (reason === 'evict') this.#evicted += 1;
       },
     });
@@ -70,9 +74,10 @@ export class MemoryTier {
     return held;
   }
 
-  /** @param body verified by the caller; it must not change any more. @returns undefined when it is too large. */
+  /** @param body verified by the caller; it must not change any more. @returns undefined when there is no room. */
   put(sha256: string, body: Buffer, storedMs: number): HeldObject | undefined {
     if (this.#held === undefined || body.length > this.maxObjectBytes) return undefined;
+    if (this.#lingeringBytes > this.maxBytes) return undefined;
     const twice = toFile !== undefined && body.length >= FILE_BYTES && 2 * body.length <= this.maxBytes;
     const held = new Held(sha256, body, storedMs, twice, () => this.#touch(sha256));
     this.#bodyBytes += body.length;
@@ -83,10 +88,6 @@ export class MemoryTier {
   /** Purged, or found damaged elsewhere: not one more answer is made from it. */
   forget(sha256: string): void {
     this.#held?.delete(sha256);
-  }
-
-  close(): void {
-    this.#held?.clear();
   }
 
   /** Not one more answer is made from any of them. */
@@ -101,6 +102,13 @@ export class MemoryTier {
       hits: this.#hits,
       evicted: this.#evicted,
     };
+  }
+
+  /** Counts a body that was let go for as long as its memory is in use. Short ones share theirs, and do not matter. */
+  #linger({ buffer, length }: Buffer): void {
+    if (buffer.byteLength !== length) return;
+    this.#lingeringBytes += length;
+    this.#lingering.register(buffer, length);
   }
 
   #touch(sha256: string): void {

@@ -122,7 +122,7 @@ export class ObjectCache {
   async close(): Promise<void> {
     await Promise.all(this.#underWay);
     this.#disk.close();
-    this.#memory.close();
+    this.#memory.clear();
   }
 
   /** Waits for what a fetch brings. @returns undefined when it brings nothing for this wish, but another one may. */

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { MemoryTier } from '../../../../../codecache/proxy/objects/memory-tier.ts';
+import { waitUntil } from '../../../../lab/wait-until.ts';
 
 const name = (n: number) => String(n).padStart(64, '0');
 
@@ -58,4 +61,24 @@ test('uses are told of, by the slow path and by who holds a body', () => {
   tier.forget(name(7));
   held.touch();
   assert.equal(used.length, 2);
+});
+
+test('no more is held while as much as the tier was let go and is still being sent', async () => {
+  const tier = new MemoryTier({ maxBytes: 4 << 20 });
+  const sent: Buffer[] = [];
+  const put = (name: string) => {
+    const body = Buffer.allocUnsafeSlow(1 << 20);
+    const held = tier.put(name.padEnd(64, '0'), body, 0);
+    if (held !== undefined) sent.push(body);
+    return held;
+  };
+  for (let index = 0; index < 20; index++) put(`${index}x`);
+  assert.ok(sent.length < 10, `${sent.length} MiB are in memory`);
+  sent.length = 0;
+  setFlagsFromString('--expose-gc');
+  const collectGarbage = runInNewContext('gc') as () => void;
+  await waitUntil('there is room again when nobody sends them any more', () => {
+    collectGarbage();
+    return put('later') !== undefined;
+  });
 });
