@@ -1,6 +1,7 @@
-import { rm } from 'node:fs/promises';
+import { unlink } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { join } from 'node:path';
 import { fromSystemError, libError, partsOf } from '../../../lib/errors.ts';
 import type { Logger } from '../../../lib/log.ts';
 import type { VerifyProgress } from '../objects/verify-objects.ts';
@@ -53,7 +54,9 @@ export async function openControlSocket(
   log: Logger,
 ): Promise<ControlSocket> {
   const at = await controlPath(directory);
-  await rm(at.path, { force: true });
+  await unlink(at.path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw fromSystemError(error, join(directory, 'control'));
+  });
   const server = createServer((request, response) => {
     response.on('error', () => response.destroy());
     answer(request, response, control).catch(error => {

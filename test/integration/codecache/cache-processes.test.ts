@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { readFile, readdir, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, readdir, rename, writeFile } from 'node:fs/promises';
 import { Agent, request } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -264,5 +264,20 @@ test('a second cache on the directory is refused and says who has it', async t =
       ready: () => false,
     }),
     new RegExp(`E_DIRECTORY_IN_USE: (.|\\n)*found: process ${cache.pid}\\n`),
+  );
+});
+
+test('what is no socket in the place of the control socket is named, and left as it is', async t => {
+  const directory = await temporaryDirectory(t);
+  await mkdir(join(directory, 'control'));
+  const args = ['--dir', directory, '--upstream', 'http://127.0.0.1:9', '--listen', '127.0.0.1:0'];
+  await assert.rejects(
+    startDaemon({
+      name: 'cache',
+      command: process.execPath,
+      args: [program, 'cache', 'serve', ...args],
+      ready: () => false,
+    }),
+    new RegExp(`E_FILE_UNREADABLE: (.|\\n)*where: ${join(directory, 'control')}\\n`),
   );
 });
