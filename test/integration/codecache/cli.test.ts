@@ -84,10 +84,14 @@ test('store, cache, fetch and stats work together from the command line', async 
   assert.ok(pilotDirectory.startsWith(directory));
   const stats = run('cache', 'stats', '--url', cache.url, '--json');
   const counted = JSON.parse(stats.stdout) as {
+    hits: number;
+    joined: number;
     misses: number;
     upstreams: { url: string; blamed: number }[];
   };
-  assert.ok(counted.misses >= 8);
+  // The cache may have what a timestamp leads to before the client asks for it.
+  assert.ok(counted.misses >= 3, 'timestamp, pilot, runtime');
+  assert.ok(counted.misses + counted.hits + counted.joined >= 8);
   assert.deepEqual(
     counted.upstreams.map(({ url, blamed }) => ({ url, blamed })),
     [{ url: store.url, blamed: 0 }],
