@@ -97,9 +97,14 @@ test('a database that goes away fails a round by name, and the next one signs', 
   assert.equal(await daemon.round(), 'signed');
   const admin = await openDatabase(place, { maxConnections: 1 });
   t.after(() => admin.close());
-  await sql`select pg_terminate_backend(pid) from pg_stat_activity
-    where datname = current_database() and pid <> pg_backend_pid()`.execute(admin.db);
-  assert.equal(await daemon.round(), 'failed');
+  // A connection whose end is known before the round is replaced, and the round signs: then once more.
+  let outcome = 'signed';
+  for (let times = 0; times < 20 && outcome === 'signed'; times++) {
+    await sql`select pg_terminate_backend(pid) from pg_stat_activity
+      where datname = current_database() and pid <> pg_backend_pid()`.execute(admin.db);
+    outcome = await daemon.round();
+  }
+  assert.equal(outcome, 'failed');
   assert.match(daemon.failure!, /^E_DATABASE_UNREACHABLE: /);
   assert.equal(await daemon.round(), 'signed', String(daemon.failure));
 });
