@@ -23,7 +23,7 @@ const node = (script: string) => ({ name: 'a script', command: process.execPath,
 test('a daemon is ready when it says so, keeps its output and stops when asked', async () => {
   const daemon = await startDaemon({
     ...node(
-      `console.log('up'); process.on('SIGTERM', () => { console.error('bye'); process.exit(0) }); setInterval(() => {}, 1000)`,
+      `process.on('SIGTERM', () => { console.error('bye'); process.exit(0) }); console.log('up'); setInterval(() => {}, 1000)`,
     ),
     ready: ({ stdout }) => stdout().includes('up'),
   });
