@@ -74,10 +74,14 @@ export class MemoryTier {
     return held;
   }
 
+  /** Whether a body of so many bytes would be held now. */
+  takes(bytes: number): boolean {
+    return bytes <= this.maxObjectBytes && this.#lingeringBytes <= this.maxBytes;
+  }
+
   /** @param body verified by the caller; it must not change any more. @returns undefined when there is no room. */
   put(sha256: string, body: Buffer, storedMs: number): HeldObject | undefined {
-    if (this.#held === undefined || body.length > this.maxObjectBytes) return undefined;
-    if (this.#lingeringBytes > this.maxBytes) return undefined;
+    if (this.#held === undefined || !this.takes(body.length)) return undefined;
     const twice = toFile !== undefined && body.length >= FILE_BYTES && 2 * body.length <= this.maxBytes;
     const held = new Held(sha256, body, storedMs, twice, () => this.#touch(sha256));
     this.#bodyBytes += body.length;

@@ -241,7 +241,7 @@ export class ObjectCache {
   }
 
   async #verified(sha256: string, file: OpenObject, lookup: Lookup): Promise<Stored | undefined> {
-    if (!this.#room.take(file.bytes)) {
+    if (!this.#memory.takes(file.bytes) || !this.#room.take(file.bytes)) {
       const good = (await this.#disk.verify(sha256, file)) && !lookup.forgotten;
       return good ? { file } : undefined;
     }

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { serveCache } from '../../../codecache/proxy/serve-cache.ts';
 import type { CacheOptions } from '../../../codecache/proxy/serve-cache.ts';
 import { systemClock } from '../../../lib/clock.ts';
-import { silentLog } from '../../../lib/log.ts';
+import { startHereCache } from './here-cache.ts';
 import { get, sha256, temporaryDirectory, upstream } from './web.ts';
 
 const TIMESTAMP = 'metadata/timestamp.json';
@@ -68,27 +67,18 @@ async function cacheFor(t: TestContext, upstreams: string[], more: Partial<Cache
     now: () => Date.now() + offset,
     monotonic: () => performance.now() + Math.max(0, offset),
   };
-  const directory = more.directory ?? (await temporaryDirectory(t));
-  const server = await serveCache({
-    upstreams,
-    directory,
-    listen: '127.0.0.1:0',
-    log: silentLog,
+  const server = await startHereCache(t, upstreams, {
     clock,
-    maxStoreBytes: 2 ** 30,
-    maxObjectBytes: 2 ** 30,
     maxMetadataBytes: 2 ** 16,
     timeouts: { connectSeconds: 2, headerSeconds: 20, stallSeconds: 20, totalSeconds: 30 },
     ...more,
   });
-  t.after(() => server.close(0));
   const ask = async (path: string, options: Parameters<typeof get>[1] = {}) => {
     const { status, body, headers } = await get(`${server.url}/${path}`, options);
     return { status, text: body.toString(), how: headers['x-cache'], retryAfter: headers['retry-after'] };
   };
   return {
     ...server,
-    directory,
     ask,
     advance: (seconds: number) => void (offset += seconds * 1000),
     blamed: (url: string) => server.stats().upstreams.find(each => each.url === url)!.blamed,

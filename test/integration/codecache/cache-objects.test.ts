@@ -10,11 +10,11 @@ import type { TestContext } from 'node:test';
 import { DiskTier } from '../../../codecache/proxy/objects/disk-tier.ts';
 import { IncomingFile } from '../../../codecache/proxy/objects/incoming-file.ts';
 import { LocalKeeper } from '../../../codecache/proxy/objects/local-keeper.ts';
+import { MemoryTier } from '../../../codecache/proxy/objects/memory-tier.ts';
 import { OpenObject } from '../../../codecache/proxy/objects/open-objects.ts';
 import { objectNames, objectPath } from '../../../codecache/proxy/objects/object-place.ts';
-import { serveCache } from '../../../codecache/proxy/serve-cache.ts';
-import type { CacheOptions } from '../../../codecache/proxy/serve-cache.ts';
 import { silentLog } from '../../../lib/log.ts';
+import { startHereCache } from './here-cache.ts';
 import { get, sha256, temporaryDirectory, upstream, waitUntil } from './web.ts';
 
 const MiB = 1 << 20;
@@ -25,23 +25,6 @@ function nameOf(bytes: Buffer): string {
   const name = names.get(bytes) ?? `targets/pilot/1/${sha256(bytes)}.pilot.tar.gz`;
   names.set(bytes, name);
   return name;
-}
-
-async function cacheFor(t: TestContext, upstreams: string[], more: Partial<CacheOptions> = {}) {
-  const directory = more.directory ?? (await temporaryDirectory(t));
-  const server = await serveCache({
-    upstreams,
-    directory,
-    listen: '127.0.0.1:0',
-    log: silentLog,
-    maxStoreBytes: 2 ** 30,
-    maxObjectBytes: 2 ** 30,
-    maxMetadataBytes: 2 ** 20,
-    timeouts: { connectSeconds: 2, headerSeconds: 10, stallSeconds: 10, totalSeconds: 30 },
-    ...more,
-  });
-  t.after(() => server.close(0));
-  return { ...server, directory };
 }
 
 /** Objects of these bytes, at once. */
@@ -112,7 +95,7 @@ for (const [where, memoryBytes] of [
 ] as const) {
   test(`while an object arrives ${where} its followers get all but the end, whole or in part`, async t => {
     const origin = await slowOrigin(t, large);
-    const cache = await cacheFor(t, [origin.url], { memoryBytes });
+    const cache = await startHereCache(t, [origin.url], { memoryBytes });
     const url = `${cache.url}/${nameOf(large)}`;
     const whole = read(url);
     const head = read(url, {}, 'HEAD');
@@ -148,7 +131,7 @@ test('behind a forger nobody gets a complete answer with a wrong byte, not of a 
   const forged = Buffer.from(large);
   forged[MiB + 5]! ^= 1;
   const origin = await slowOrigin(t, forged);
-  const cache = await cacheFor(t, [origin.url]);
+  const cache = await startHereCache(t, [origin.url]);
   const url = `${cache.url}/${nameOf(large)}`;
   const whole = read(url);
   await origin.give(8 * MiB);
@@ -167,7 +150,7 @@ test('behind a forger nobody gets a complete answer with a wrong byte, not of a 
 test('who has got nothing goes on with the next upstream; who has got bytes of a failed body is cut', async t => {
   const first = await slowOrigin(t, large);
   const second = await upstream(t, serving(large));
-  const cache = await cacheFor(t, [first.url, second.url]);
+  const cache = await startHereCache(t, [first.url, second.url]);
   const url = `${cache.url}/${nameOf(large)}`;
   const begun = read(url);
   await first.give(5 * MiB);
@@ -189,7 +172,7 @@ test('what is forged is served to nobody, also after an honest upstream has sent
     response.writeHead(200, { 'content-length': small.length }).end(randomBytes(small.length));
   });
   const honest = await upstream(t, serving(small));
-  const cache = await cacheFor(t, [liar.url, honest.url]);
+  const cache = await startHereCache(t, [liar.url, honest.url]);
   const answers = await Promise.all(Array.from({ length: 20 }, () => get(`${cache.url}/${nameOf(small)}`)));
   assert.ok(answers.every(({ status, body }) => status === 200 && body.equals(small)));
   assert.equal(honest.count(nameOf(small)), 1);
@@ -197,7 +180,7 @@ test('what is forged is served to nobody, also after an honest upstream has sent
 
 test('a leader that leaves takes nothing from its followers', async t => {
   const origin = await slowOrigin(t, large);
-  const cache = await cacheFor(t, [origin.url]);
+  const cache = await startHereCache(t, [origin.url]);
   const leader = read(`${cache.url}/${nameOf(large)}`);
   await origin.give(5 * MiB);
   const reading = await leader;
@@ -219,7 +202,7 @@ test('with nobody left a fetch ends when most of a large object is still to come
   ];
   for (const [body, position, goesOn] of given) {
     const origin = await slowOrigin(t, body);
-    const cache = await cacheFor(t, [origin.url]);
+    const cache = await startHereCache(t, [origin.url]);
     const url = `${cache.url}/${nameOf(body)}`;
     const only = read(url);
     await origin.give(position);
@@ -248,7 +231,7 @@ test('with nobody left a fetch ends when most of a large object is still to come
 test('an object of no announced length is served when it is whole and verified', async t => {
   for (const memoryBytes of [64 * MiB, 0]) {
     const origin = await slowOrigin(t, large, false);
-    const cache = await cacheFor(t, [origin.url], { memoryBytes });
+    const cache = await startHereCache(t, [origin.url], { memoryBytes });
     const answers = [0, 1, 2].map(() => get(`${cache.url}/${nameOf(large)}`));
     const tail = get(`${cache.url}/${nameOf(large)}`, { headers: { range: 'bytes=-7' } });
     await origin.finish();
@@ -263,7 +246,7 @@ test('an object of no announced length is served when it is whole and verified',
 
 test('only-if-cached is answered from here, or from what comes from an upstream, and asks nobody', async t => {
   const origin = await slowOrigin(t, large);
-  const cache = await cacheFor(t, [origin.url]);
+  const cache = await startHereCache(t, [origin.url]);
   const url = `${cache.url}/${nameOf(large)}`;
   const headers = { 'cache-control': 'only-if-cached' };
   const refused = await get(url, { headers });
@@ -281,7 +264,7 @@ test('only-if-cached is answered from here, or from what comes from an upstream,
   assert.equal((await get(url, { headers })).headers['x-cache'], 'HIT');
 
   const sibling = await slowOrigin(t, large);
-  const between = await cacheFor(t, [origin.url], { siblings: [sibling.url] });
+  const between = await startHereCache(t, [origin.url], { siblings: [sibling.url] });
   const taking = read(`${between.url}/${nameOf(large)}`);
   await sibling.give(5 * MiB);
   const { ended } = await taking;
@@ -294,8 +277,8 @@ test('only-if-cached is answered from here, or from what comes from an upstream,
 test('without memory the disk serves; a file is looked at once by each process, and anew when it was replaced', async t => {
   const origin = await upstream(t, serving(small, large));
   const directory = await temporaryDirectory(t);
-  const one = await cacheFor(t, [origin.url], { directory, memoryBytes: 0 });
-  const two = await cacheFor(t, [origin.url], { directory, memoryBytes: 0 });
+  const one = await startHereCache(t, [origin.url], { directory, memoryBytes: 0 });
+  const two = await startHereCache(t, [origin.url], { directory, memoryBytes: 0 });
   for (const body of [small, large]) {
     assert.ok((await get(`${one.url}/${nameOf(body)}`)).body.equals(body));
     await waitUntil(
@@ -328,7 +311,7 @@ test('without memory the disk serves; a file is looked at once by each process, 
   );
   await rm(path);
   await writeFile(path, damaged);
-  const three = await cacheFor(t, [origin.url], { directory, memoryBytes: 0 });
+  const three = await startHereCache(t, [origin.url], { directory, memoryBytes: 0 });
   await origin.close();
   assert.equal((await get(`${three.url}/${nameOf(small)}`)).status, 502);
   assert.ok(!(await Array.fromAsync(objectNames(directory))).includes(sha256(small)), 'it is gone');
@@ -337,9 +320,9 @@ test('without memory the disk serves; a file is looked at once by each process, 
 
 test('a sibling is asked first; what it forges is blamed on it and served to nobody', async t => {
   const origin = await upstream(t, serving(small, large));
-  const has = await cacheFor(t, [origin.url]);
+  const has = await startHereCache(t, [origin.url]);
   await get(`${has.url}/${nameOf(small)}`);
-  const cold = await cacheFor(t, [origin.url], { siblings: [has.url] });
+  const cold = await startHereCache(t, [origin.url], { siblings: [has.url] });
   assert.ok((await get(`${cold.url}/${nameOf(small)}`)).body.equals(small));
   assert.equal(origin.count(nameOf(small)), 1);
   assert.ok((await get(`${cold.url}/${nameOf(large)}`)).body.equals(large), 'which the sibling has not');
@@ -347,10 +330,10 @@ test('a sibling is asked first; what it forges is blamed on it and served to nob
   const liar = await upstream(t, (_request, response) => {
     response.writeHead(200, { 'content-length': small.length }).end(randomBytes(small.length));
   });
-  const wary = await cacheFor(t, [origin.url], { siblings: [liar.url] });
+  const wary = await startHereCache(t, [origin.url], { siblings: [liar.url] });
   assert.ok((await get(`${wary.url}/${nameOf(small)}`)).body.equals(small));
   assert.equal(wary.stats().upstreams.find(({ url }) => url === liar.url)?.blamed, 1);
-  const wronged = await cacheFor(t, [origin.url], { siblings: [liar.url] });
+  const wronged = await startHereCache(t, [origin.url], { siblings: [liar.url] });
   const nowhere = nameOf(randomBytes(10));
   assert.equal((await get(`${wronged.url}/${nowhere}`)).status, 404, 'what no upstream has is not there');
   assert.equal(wronged.stats().upstreams.find(({ url }) => url === liar.url)?.blamed, 1);
@@ -362,14 +345,14 @@ test('all who ask at once share one look at the disk; what is purged meanwhile i
   const url = `/${nameOf(small)}`;
   const keeper = new LocalKeeper({ directory, maxBytes: 2 ** 30, log: silentLog });
   await keeper.load();
-  const fill = await cacheFor(t, [origin.url], { directory, keeper });
+  const fill = await startHereCache(t, [origin.url], { directory, keeper });
   await get(fill.url + url);
   for (const [look, memoryBytes] of [
     ['load', 64 * MiB],
     ['verify', 0],
   ] as const) {
     await waitUntil(() => keeper.usage().objects === 1, 'it is on disk');
-    const cache = await cacheFor(t, [origin.url], { directory, keeper, memoryBytes });
+    const cache = await startHereCache(t, [origin.url], { directory, keeper, memoryBytes });
     const before = origin.count(nameOf(small));
     const looks = t.mock.method(DiskTier.prototype, look);
     const answers = await Promise.all(Array.from({ length: 10 }, () => get(cache.url + url)));
@@ -381,7 +364,7 @@ test('all who ask at once share one look at the disk; what is purged meanwhile i
     assert.ok(reads.mock.callCount() <= 1, 'it is not hashed again');
     reads.mock.restore();
 
-    const late = await cacheFor(t, [origin.url], { directory, keeper, memoryBytes });
+    const late = await startHereCache(t, [origin.url], { directory, keeper, memoryBytes });
     const original = DiskTier.prototype[look] as (...given: unknown[]) => Promise<unknown>;
     const purging = t.mock.method(
       DiskTier.prototype,
@@ -398,6 +381,25 @@ test('all who ask at once share one look at the disk; what is purged meanwhile i
   }
 });
 
+test('while memory takes no more, what is on disk is hashed once and not for each who asks', async t => {
+  const origin = await upstream(t, serving(small));
+  const directory = await temporaryDirectory(t);
+  const url = `/${nameOf(small)}`;
+  const fill = await startHereCache(t, [origin.url], { directory });
+  await get(fill.url + url);
+  await waitUntil(() => fill.stats().disk.objects === 1, 'it is on disk');
+  t.mock.method(MemoryTier.prototype, 'takes', () => false);
+  const cache = await startHereCache(t, [origin.url], { directory });
+  const loads = t.mock.method(DiskTier.prototype, 'load');
+  for (let times = 0; times < 3; times++) {
+    const { body, headers } = await get(cache.url + url);
+    assert.ok(body.equals(small));
+    assert.equal(headers['x-cache'], 'HIT');
+  }
+  assert.equal(loads.mock.callCount(), 0);
+  assert.equal(cache.stats().memory.objects, 0);
+});
+
 test('behind a forger what nothing can hold is passed through with its end held back, as all else', async t => {
   t.mock.method(DiskTier.prototype, 'incoming', () => Promise.resolve(undefined));
   const medium = randomBytes(MiB);
@@ -407,8 +409,8 @@ test('behind a forger what nothing can hold is passed through with its end held 
     forged[5]! ^= 1;
     response.writeHead(200, { 'content-length': forged.length }).end(forged);
   });
-  const cache = await cacheFor(t, [liar.url], { memoryBytes: 0 });
-  const both = await cacheFor(t, [liar.url, honest.url], { memoryBytes: 0 });
+  const cache = await startHereCache(t, [liar.url], { memoryBytes: 0 });
+  const both = await startHereCache(t, [liar.url, honest.url], { memoryBytes: 0 });
   assert.equal((await get(`${cache.url}/${nameOf(medium)}`)).status, 502, 'not one byte of a small one');
   for (const range of ['bytes=0-', `bytes=0-${2 * MiB}`]) {
     const got = await get(`${cache.url}/${nameOf(large)}`, { headers: { range } });
@@ -433,7 +435,7 @@ test('where the disk fails in the middle of a body it goes on in memory; where a
     },
   );
   const origin = await slowOrigin(t, large, false);
-  const cache = await cacheFor(t, [origin.url]);
+  const cache = await startHereCache(t, [origin.url]);
   const answer = get(`${cache.url}/${nameOf(large)}`);
   await origin.finish();
   assert.ok((await answer).body.equals(large));
@@ -442,7 +444,7 @@ test('where the disk fails in the middle of a body it goes on in memory; where a
   failing.mock.restore();
 
   const quick = await upstream(t, serving(small));
-  const other = await cacheFor(t, [quick.url]);
+  const other = await startHereCache(t, [quick.url]);
   await writeFile(join(other.directory, 'objects', sha256(small).slice(0, 2)), 'no directory');
   assert.ok((await get(`${other.url}/${nameOf(small)}`)).body.equals(small));
   await waitUntil(() => other.stats().degraded === 1, 'it cannot be put in its place');
@@ -455,7 +457,7 @@ test('where the disk fails in the middle of a body it goes on in memory; where a
 test('three hundred followers of one body cost the memory of one', async t => {
   const body = randomBytes(20 * MiB);
   const origin = await slowOrigin(t, body);
-  const cache = await cacheFor(t, [origin.url]);
+  const cache = await startHereCache(t, [origin.url]);
   const before = process.memoryUsage().arrayBuffers;
   // Two hundred and ninety do not read on, so that the cache holds what is to be sent to them.
   const all = Array.from({ length: 300 }, async (_, index) => {
